@@ -1,0 +1,46 @@
+# Every command that works on bnkit. `make demo` and `make test` need nothing but Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check fix bench clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## make .venv and install bnkit with everything it needs to run and to be tested
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "bnkit needs Python 3.11 or newer; give one with: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,dev]'
+	@touch $@
+
+demo: install  ## train with and without batch norm on real digits, and say whether it helped
+	$(BIN)/bnkit study run digits
+
+test: install  ## run the tests
+	$(BIN)/python -m pytest
+
+test-slow: install  ## run the tests that take longer than the suite's budget
+	$(BIN)/python -m pytest -m slow
+
+check: install  ## read only: style, types, lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: install  ## write: format and apply what can be fixed by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install  ## measure start-up, layer overhead and the demo; results go to benchmarks/*/results
+	$(BIN)/python benchmarks/startup/run.py --out benchmarks/startup/results
+	$(BIN)/python benchmarks/layer_overhead/run.py --out benchmarks/layer_overhead/results
+	$(BIN)/python benchmarks/demo/run.py --out benchmarks/demo/results
+
+clean:  ## remove .venv and caches; results in runs/ are kept
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,33 @@
+"""Batch normalization for PyTorch: made fast, checked before you trust it, shown to work."""
+
+from typing import TYPE_CHECKING
+
+from bnkit._lazy import attach
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bnkit import functional as functional
+    from bnkit import lab as lab
+    from bnkit.errors import BnkitError as BnkitError
+    from bnkit.kernels.dispatch import kernel_for as kernel_for
+    from bnkit.kernels.dispatch import use_kernel as use_kernel
+    from bnkit.layers.batch_norm import BatchNorm1d as BatchNorm1d
+    from bnkit.layers.batch_norm import BatchNorm2d as BatchNorm2d
+    from bnkit.layers.batch_norm import BatchNorm3d as BatchNorm3d
+    from bnkit.rewrite.removal import remove as remove
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "BatchNorm1d": "bnkit.layers.batch_norm",
+        "BatchNorm2d": "bnkit.layers.batch_norm",
+        "BatchNorm3d": "bnkit.layers.batch_norm",
+        "BnkitError": "bnkit.errors",
+        "functional": "bnkit.functional",
+        "kernel_for": "bnkit.kernels.dispatch",
+        "lab": "bnkit.lab",
+        "remove": "bnkit.rewrite.removal",
+        "use_kernel": "bnkit.kernels.dispatch",
+    },
+)

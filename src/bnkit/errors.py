@@ -1,0 +1,94 @@
+"""The exceptions of bnkit, drawn once.
+
+    BnkitError
+    ├── ArgumentError            (ValueError)    an argument has a value it must not have
+    ├── TensorShapeError         (ValueError)    a tensor of the wrong rank or size
+    ├── TensorMismatchError      (RuntimeError)  tensors that do not fit together
+    ├── KernelUnavailableError   (RuntimeError)  a kernel asked for by name cannot run
+    ├── MissingExtraError        (ImportError)   an optional dependency is not installed
+    ├── RewriteError             (ValueError)    a rewrite refuses what it cannot prove
+    ├── TargetError              (ValueError)    file.py:attribute or package.module:attribute fails
+    ├── StudyError               (ValueError)    a study file is wrong
+    ├── DataError                (ValueError)    images or labels cannot be used
+    ├── NetworkError             (ValueError)    a network cannot be built or compared
+    ├── TrialError               (RuntimeError)  a trial raised while it trained
+    └── StoreError               (OSError)       results cannot be read or written
+
+Each also derives from the built-in type that PyTorch raises for the same mistake, so code that
+catches torch's errors catches ours.
+"""
+
+from __future__ import annotations
+
+
+class BnkitError(Exception):
+    """Base of all errors of bnkit: what was given, what is required, the remedy, and where.
+
+    Args:
+        given: what was found, as a clause without a full stop.
+        required: what it should have been, as a clause; may be empty.
+        remedy: what to do, as a sentence without a full stop; may be empty.
+        where: path of the layer, or file and key, that the message begins with; may be empty.
+    """
+
+    def __init__(
+        self, given: str, *, required: str = "", remedy: str = "", where: str = ""
+    ) -> None:
+        super().__init__(given)
+        self.given = given
+        self.required = required
+        self.remedy = remedy
+        self.where = where
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.given}" if self.where else self.given
+        body = f"{head}; {self.required}" if self.required else head
+        return f"{body}. {self.remedy}." if self.remedy else f"{body}."
+
+
+class ArgumentError(BnkitError, ValueError):
+    """An argument has a value that it must not have."""
+
+
+class TensorShapeError(BnkitError, ValueError):
+    """A tensor has a rank or size that the operation cannot take."""
+
+
+class TensorMismatchError(BnkitError, RuntimeError):
+    """Tensors that must agree in channels, dtype or device do not."""
+
+
+class KernelUnavailableError(BnkitError, RuntimeError):
+    """A kernel that was asked for by name cannot run on this tensor or machine."""
+
+
+class MissingExtraError(BnkitError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class RewriteError(BnkitError, ValueError):
+    """A rewrite refuses a model, or what came out of it cannot be shown to be right."""
+
+
+class TargetError(BnkitError, ValueError):
+    """A target such as `file.py:attribute` cannot be loaded."""
+
+
+class StudyError(BnkitError, ValueError):
+    """A study file or an override of one is wrong."""
+
+
+class DataError(BnkitError, ValueError):
+    """Images, arrays or labels cannot be read or cannot be used."""
+
+
+class NetworkError(BnkitError, ValueError):
+    """A network cannot be built, does not fit the data, or gives nothing to compare."""
+
+
+class TrialError(BnkitError, RuntimeError):
+    """A trial raised while it trained; trials that had finished are kept."""
+
+
+class StoreError(BnkitError, OSError):
+    """Results cannot be read or written."""

@@ -1,0 +1,21 @@
+"""What a model is and does: read, traced, and left without a mark."""
+
+from typing import TYPE_CHECKING
+
+from bnkit._lazy import attach
+
+if TYPE_CHECKING:
+    from bnkit.inspection.target import find_source as find_source
+    from bnkit.inspection.target import is_target as is_target
+    from bnkit.inspection.target import load_target as load_target
+    from bnkit.inspection.target import resolve_target as resolve_target
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "find_source": "bnkit.inspection.target",
+        "is_target": "bnkit.inspection.target",
+        "load_target": "bnkit.inspection.target",
+        "resolve_target": "bnkit.inspection.target",
+    },
+)

@@ -1,0 +1,147 @@
+"""Trials on disk: each exists whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bnkit.errors import StoreError
+from bnkit.lab.store.files import write_atomically
+from bnkit.lab.store.schema import STORE_VERSION, MetricRow, TrialRecord
+
+METRIC_SCHEMA: dict[str, Any] = {
+    "step": pl.Int64,
+    "epoch": pl.Int32,
+    "metric": pl.String,
+    "layer": pl.String,
+    "key": pl.String,
+    "value": pl.Float64,
+    "unit": pl.String,
+}
+UNFINISHED_PREFIX = ".unfinished-"
+
+
+class TrialStore:
+    """The `trials` folder of a study's folder.
+
+    A trial is written to a temporary folder beside its place and renamed when it is complete, so a
+    process killed at any moment leaves whole trials and temporary folders, never half a trial.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.trials = root / "trials"
+
+    def prepare(self) -> None:
+        """Make the folder and show that it can be written; remove what killed runs left.
+
+        Raises:
+            StoreError: the folder cannot be made or written.
+        """
+        try:
+            self.trials.mkdir(parents=True, exist_ok=True)
+            probe = self.trials / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write results to {self.root} ({error.strerror or error})",
+                required="the output folder must be writable",
+                remedy="Choose another folder with --out",
+            ) from error
+        for folder in self.trials.glob(f"{UNFINISHED_PREFIX}*"):
+            if not _process_is_alive(int(folder.name.rsplit("-", 1)[-1])):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def has(self, trial_id: str) -> bool:
+        """Return whether the trial is stored."""
+        return (self.trials / trial_id / "trial.json").is_file()
+
+    def unfinished_folder(self, trial_id: str) -> Path:
+        """Make and return the temporary folder of a trial that this process trains."""
+        folder = self.trials / f"{UNFINISHED_PREFIX}{trial_id}-{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def save(self, record: TrialRecord, rows: Sequence[MetricRow]) -> None:
+        """Store a trial: all of it appears at once, or nothing does.
+
+        If another process stored the same trial meanwhile, the first one is kept: the id determines
+        the results.
+        """
+        folder = self.unfinished_folder(record.id)
+        try:
+            columns = {name: [getattr(row, name) for row in rows] for name in METRIC_SCHEMA}
+            pl.DataFrame(columns, schema=METRIC_SCHEMA).write_parquet(folder / "metrics.parquet")
+            text = json.dumps(record.to_dict(), indent=1, sort_keys=True)
+            write_atomically(folder / "trial.json", text)
+            place = self.trials / record.id
+            if place.exists() and not self.has(record.id):
+                shutil.rmtree(place)
+            if not place.exists():
+                folder.rename(place)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def load(self, trial_id: str) -> TrialRecord:
+        """Return the record of a stored trial.
+
+        Raises:
+            StoreError: the trial is not there, is damaged, or has another version's format.
+        """
+        path = self.trials / trial_id / "trial.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content.get("store_version")
+            if version != STORE_VERSION:
+                raise StoreError(
+                    f"{path} has store version {version}",
+                    required=f"this bnkit reads version {STORE_VERSION}",
+                    remedy="Run the study again into another folder",
+                )
+            names = {field.name for field in fields(TrialRecord)}
+            return TrialRecord(**{name: content[name] for name in names})
+        except StoreError:
+            raise
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise _damaged(path, error) from error
+
+    def metrics(self, trial_ids: Iterable[str]) -> pl.DataFrame:
+        """Return the metrics of stored trials, long form, with the id in the column `trial`."""
+        frames = []
+        for trial_id in trial_ids:
+            path = self.trials / trial_id / "metrics.parquet"
+            try:
+                frame = pl.read_parquet(path)
+            except (OSError, pl.exceptions.PolarsError) as error:
+                raise _damaged(path, error) from error
+            frames.append(frame.select(pl.lit(trial_id).alias("trial"), *METRIC_SCHEMA))
+        if not frames:
+            return pl.DataFrame(schema={"trial": pl.String, **METRIC_SCHEMA})
+        return pl.concat(frames)
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"cannot read {path} ({error})",
+        required="a stored trial holds trial.json and metrics.parquet",
+        remedy=f"Delete the folder {path.parent} and run the study again",
+    )
+
+
+def _process_is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

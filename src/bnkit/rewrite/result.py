@@ -1,0 +1,61 @@
+"""What a rewrite returns: the changed model, the account of the changes, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a rewrite did.
+
+    Attributes:
+        path: path of the layer; empty for the model itself.
+        what: what was done to it, in words.
+    """
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One layer that a rewrite left alone, with the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Rewrite:
+    """A changed model with the account of how it was changed.
+
+    Attributes:
+        model: the changed model: a copy, or the given one if it was changed in place.
+        changes: what was done, in order.
+        skipped: what was left alone, each with its reason.
+        difference: largest absolute difference between the outputs before and after, in eval mode
+            on the example; None if it was not measured.
+    """
+
+    model: nn.Module
+    changes: list[Change] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    difference: float | None = None
+    _reversals: list[Callable[[], None]] = field(default_factory=list, repr=False)
+
+    def undo(self) -> nn.Module:
+        """Turn `.model` back into what it was, and return it; a second call changes nothing."""
+        while self._reversals:
+            self._reversals.pop()()
+        return self.model
+
+    def __str__(self) -> str:
+        lines = [f"{change.path or '(model)'}: {change.what}" for change in self.changes]
+        lines += [f"{item.path or '(model)'}: left alone, {item.reason}" for item in self.skipped]
+        if self.difference is not None:
+            lines.append(f"largest output difference in eval mode: {self.difference:.3g}")
+        return "\n".join(lines) or "nothing to change"

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnkit import remove
+from bnkit.errors import RewriteError
+
+
+class PreActivation(nn.Module):
+    """A block whose batch norms read sums of convolutions built without biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.conv1 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.head = nn.Linear(4, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.conv1(F.relu(self.norm1(x)))
+        x = self.conv2(F.relu(self.norm2(x)))
+        return self.head(x.mean((2, 3)))
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3, bias=False)
+        self.norm = nn.BatchNorm1d(3)
+        self.again = self.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.again(self.linear(self.norm(self.linear(x))))
+
+
+def plain() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)
+    )
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def materialized(model: nn.Module, x: Tensor) -> nn.Module:
+    with torch.no_grad():
+        model(x)
+    return model
+
+
+IMAGES = torch.randn(4, 3, 8, 8)
+CASES = {
+    "sequential": (lambda: materialized(plain(), IMAGES), IMAGES),
+    "pre-activation": (PreActivation, IMAGES),
+    "shared": (Shared, torch.randn(5, 3)),
+    "root": (lambda: nn.BatchNorm2d(3), IMAGES),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_copy_leaves_the_original_untouched_and_undo_restores(case: str) -> None:
+    make, x = CASES[case]
+    model = make()
+    before, repr_before = state(model), repr(model)
+    expected = copy.deepcopy(model).eval()(x)
+    rewrite = remove(model, x)
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in rewrite.model.modules())
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+    assert repr(model) == repr_before
+    restored = rewrite.undo()
+    assert repr(restored) == repr_before
+    torch.testing.assert_close(state(restored), before, rtol=0, atol=0)
+    torch.testing.assert_close(restored.eval()(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "root"])
+def test_in_place_changes_the_model_and_undo_restores_it(case: str) -> None:
+    make, x = CASES[case]
+    model = make()
+    before, repr_before = state(model), repr(model)
+    rewrite = remove(model, x, inplace=True)
+    assert rewrite.model is model
+    assert repr(model) != repr_before
+    rewrite.undo()
+    assert repr(model) == repr_before
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+
+
+def test_remaining_weights_are_equal_bit_for_bit() -> None:
+    model = PreActivation()
+    before = state(model)
+    after = remove(model, IMAGES).model.state_dict()
+    common = before.keys() & after.keys()
+    assert common == {"stem.weight", "conv1.weight", "conv2.weight", "head.weight"}
+    for key in common:
+        assert torch.equal(before[key], after[key])
+
+
+def test_feeding_layers_get_a_bias_of_zeros_and_others_do_not() -> None:
+    removed = remove(PreActivation(), IMAGES).model
+    assert removed.head.bias is None, "no batch norm reads the head"
+    assert removed.conv2.bias is None, "no batch norm reads the last convolution"
+    for layer in (removed.stem, removed.conv1):
+        torch.testing.assert_close(layer.bias.detach(), torch.zeros(4), rtol=0, atol=0)
+        assert layer.bias.requires_grad
+
+
+@pytest.mark.parametrize("between", [nn.ReLU(), nn.PReLU(), nn.AvgPool2d(2), nn.Dropout2d(0.3)])
+def test_feeding_layers_are_found_through_layers_that_apply_no_weights(between: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), between, nn.BatchNorm2d(4))
+    assert remove(model, IMAGES).model[0].bias is not None
+
+
+def test_a_normalized_input_has_its_own_bias_and_stops_the_search() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.GroupNorm(2, 4), nn.ReLU(), nn.BatchNorm2d(4)
+    )
+    assert remove(model, IMAGES).model[0].bias is None
+
+
+def test_transposed_convolutions_get_one_bias_per_output_channel() -> None:
+    model = nn.Sequential(nn.ConvTranspose2d(3, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6))
+    assert remove(model, IMAGES).model[0].bias.shape == (6,)
+
+
+def test_the_account_names_every_change() -> None:
+    rewrite = remove(PreActivation(), IMAGES)
+    assert [change.path for change in rewrite.changes] == ["norm1", "norm2", "stem", "conv1"]
+    assert rewrite.difference is not None
+    assert "norm1: batch norm removed" in str(rewrite)
+
+
+def test_the_difference_is_measured() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(1)).double()
+    model[0].running_mean.fill_(3.0)
+    x = torch.zeros(2, 1, dtype=torch.float64)
+    rewrite = remove(model, x)
+    assert rewrite.difference == pytest.approx(3 / (1 + 1e-5) ** 0.5)
+
+
+def test_modes_and_random_state_are_left_alone() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model[0].eval()
+    random_state = torch.get_rng_state()
+    remove(model, torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert [m.training for m in model] == [False, True, True]
+
+
+class Fused(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(self.norm(x), None, None, training=True)
+
+
+class ReadsWeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x) * self.norm.weight.mean()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), "no batch norm"),
+        (nn.Sequential(Fused(3)), "0: is a .*Fused, a batch norm with a forward of its own"),
+        (Functional(), "calls batch norm as a function"),
+        (ReadsWeight(), "must not read a batch norm's parameters"),
+        (
+            nn.Sequential(nn.Conv2d(7, 4, 3), nn.BatchNorm2d(4)),
+            "raised RuntimeError on the example",
+        ),
+    ],
+)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_what_cannot_be_proved_is_refused_and_nothing_is_changed(
+    model: nn.Module, words: str, inplace: bool
+) -> None:
+    before, repr_before = state(model), repr(model)
+    with pytest.raises(RewriteError, match=words):
+        remove(model, IMAGES, inplace=inplace)
+    assert repr(model) == repr_before
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
