@@ -1,0 +1,62 @@
+"""The `bnkit` command: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bnkit import __version__
+from bnkit.cli.explain import explain
+from bnkit.cli.study import study_app
+from bnkit.errors import BnkitError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="bnkit",
+    help="Batch normalization for PyTorch: made fast, checked before you trust it, shown to work.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("explain")(explain)
+app.add_typer(study_app, name="study")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"bnkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Batch normalization for PyTorch: made fast, checked before you trust it, shown to work."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except BnkitError as error:
+        typer.echo(f"bnkit: {error}", err=True)
+        sys.exit(USAGE_ERROR)
+    except KeyboardInterrupt:
+        typer.echo("bnkit: interrupted; what had finished is kept", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; nothing more can be told to it.
+        sys.stderr.close()
+        sys.exit(0)

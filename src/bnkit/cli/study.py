@@ -1,0 +1,193 @@
+"""`bnkit study`: list, show, run, report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnkit.cli.output_format import FormatOption, OutputFormat, print_json
+from bnkit.errors import MissingExtraError, StudyError
+
+if TYPE_CHECKING:
+    from bnkit.lab import StudyResult
+
+REFUTED = 1
+
+study_app = typer.Typer(
+    help="Train with and without batch norm, and say with evidence whether it helped.",
+    no_args_is_help=True,
+)
+
+
+@study_app.command("list")
+def list_studies(format_: FormatOption = OutputFormat.TEXT) -> None:
+    """Show the studies that come with bnkit."""
+    _require_lab()
+    from bnkit.lab.study.study_file import catalogue, find_study
+
+    rows = []
+    for name in catalogue():
+        table = find_study(name).content["study"]
+        rows.append({key: table.get(key, "") for key in ("name", "title", "question", "source")})
+    if format_ is OutputFormat.JSON:
+        print_json(rows)
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {row['title']}")
+    typer.echo("\n`bnkit study show NAME` shows a study, `bnkit study run NAME` runs it.")
+
+
+@study_app.command("show")
+def show_study(
+    name: Annotated[str, typer.Argument(help="Name of a study, or path of a study file.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Show the quick profile.")] = False,
+    format_: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show a study file and how many trials it takes."""
+    _require_lab()
+    from bnkit.lab.study.spec import plan
+    from bnkit.lab.study.study_file import find_study, resolve
+
+    source = find_study(name)
+    settings = resolve(source, quick=quick)
+    trials = plan(settings)
+    if format_ is OutputFormat.JSON:
+        print_json({**settings.to_dict(), "trials": len(trials)})
+        return
+    if quick:
+        import tomli_w
+
+        typer.echo(tomli_w.dumps(settings.to_dict()).rstrip())
+    else:
+        typer.echo(source.text.rstrip())
+    arms, seeds = len(settings.arms), len(settings.seeds)
+    points = len(trials) // (arms * seeds)
+    at = f" × {points} grid points" if points > 1 else ""
+    typer.echo(f"\n# {len(trials)} trials: {arms} arms{at} × {seeds} seeds")
+
+
+@study_app.command("run")
+def run_study(
+    study: Annotated[str, typer.Argument(help="Name of a study, or path of a study file.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Use the study's quick profile.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Train seeds 0 … N−1.", metavar="N")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Where to train: cpu, cuda, cuda:1 …")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The study's folder; default runs/<study>.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting in all arms, such as training.epochs=5; may be repeated.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes; default the cores over threads."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a claim is refuted.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+    format_: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Train what is missing, judge the claims, write the page.
+
+    A run that was interrupted goes on where it stopped; a finished one trains nothing.
+    """
+    _require_lab()
+    from bnkit.lab.study_run import run
+
+    overrides = dict(_parse_override(text) for text in set_ or [])
+    result = run(
+        study,
+        quick=quick,
+        seeds=seeds,
+        device=device,
+        out=out,
+        overrides=overrides,
+        workers=workers,
+        progress=False if quiet or format_ is OutputFormat.JSON else True,
+        command=shlex.join(["bnkit", *sys.argv[1:]]),
+    )
+    _print_result(result, format_)
+    if strict and any(verdict.outcome == "refuted" for verdict in result.verdicts):
+        raise typer.Exit(REFUTED)
+
+
+@study_app.command("report")
+def report_study(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of studies that were run.", metavar="DIR…")
+    ],
+    format_: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Judge stored trials again and write the page anew; nothing is trained."""
+    _require_lab()
+    from bnkit.lab.study_run import report
+
+    for folder in folders:
+        _print_result(report(folder), format_)
+
+
+def _print_result(result: StudyResult, format_: OutputFormat) -> None:
+    page = result.folder / "report.html"
+    if format_ is OutputFormat.JSON:
+        print_json(
+            {
+                "study": result.stored.settings["study"]["name"],
+                "folder": str(result.folder),
+                "report": str(page),
+                "trials": len(result.trials),
+                "arms": [summary.to_dict() for summary in result.summaries],
+                "verdicts": [verdict.to_dict() for verdict in result.verdicts],
+                "notes": result.stored.notes,
+            }
+        )
+        return
+    from rich.console import Console
+
+    from bnkit.lab.result_text import print_results
+
+    print_results(result.stored, Console(highlight=False, soft_wrap=False))
+    typer.echo(f"\nThe page: {page}")
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise StudyError(
+            f"--set {text!r}", required="KEY=VALUE, such as training.epochs=5"
+        )
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        # A bare word is a string: --set network.name=dense.
+        return key.strip(), value.strip()
+
+
+def _require_lab() -> None:
+    """Raise `MissingExtraError` unless the libraries of the extra `lab` are there."""
+    from importlib.util import find_spec
+
+    needed = ("jinja2", "joblib", "PIL", "plotly", "polars", "pydantic", "scipy", "sklearn", "tomli_w")
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"not installed: {', '.join(missing)}",
+            required="`bnkit study` needs the extra `lab`",
+            remedy="Run `pip install 'bnkit[lab]'`",
+        )
