@@ -1,0 +1,110 @@
+"""What the page says about each claim: one card per verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnkit.lab.report.claimed_region import claimed_region
+from bnkit.lab.report.interval_picture import Picture, interval_picture
+from bnkit.lab.report.number_format import Estimate, Number, estimate, number, p_value
+from bnkit.lab.report.trial_groups import seeds_text
+from bnkit.lab.store.schema import Outcome, Verdict
+
+SYMBOLS: dict[Outcome, str] = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
+
+
+@dataclass(frozen=True)
+class ArmFigures:
+    """One arm of a claim: our mean, the published figure, and how many trials diverged."""
+
+    arm: str
+    mean: Number
+    published: Number
+    diverged: int
+
+
+@dataclass(frozen=True)
+class ClaimCard:
+    """A verdict, ready to be read.
+
+    Attributes:
+        effect_label: what the effect is, as "Difference in test accuracy, with − without".
+        bootstrap: the effect with its bootstrap interval, None if there is no such interval.
+        picture: the interval drawn, None where there is nothing to draw.
+        picture_label: the picture in words.
+    """
+
+    verdict: Verdict
+    symbol: str
+    effect_label: str
+    effect: Estimate
+    bootstrap: Estimate | None
+    p: Number
+    p_adjusted: Number
+    seeds: str
+    arms: list[ArmFigures]
+    has_published: bool
+    picture: Picture | None
+    picture_label: str
+
+
+def claim_cards(settings: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[ClaimCard]:
+    """Return one card per verdict, in the order of the claims."""
+    claims = {claim["id"]: claim for claim in settings.get("claims", [])}
+    return [_card(verdict, claims.get(verdict.id)) for verdict in verdicts]
+
+
+def _card(verdict: Verdict, claim: Mapping[str, Any] | None) -> ClaimCard:
+    is_ratio = verdict.effect_name == "ratio"
+    effect = estimate(verdict.effect, verdict.low, verdict.high, signed=not is_ratio)
+    bootstrap = estimate(
+        verdict.effect, verdict.bootstrap_low, verdict.bootstrap_high, signed=not is_ratio
+    )
+    picture = None
+    if claim is not None:
+        picture = interval_picture(
+            verdict.effect, verdict.low, verdict.high, claimed_region(claim), is_ratio=is_ratio
+        )
+    label = _effect_label(verdict)
+    return ClaimCard(
+        verdict=verdict,
+        symbol=SYMBOLS[verdict.outcome],
+        effect_label=label,
+        effect=effect,
+        bootstrap=bootstrap if bootstrap.has_interval else None,
+        p=p_value(verdict.p),
+        p_adjusted=p_value(verdict.p_adjusted),
+        seeds=seeds_text([verdict.seeds]),
+        arms=_arm_figures(verdict),
+        has_published=bool(verdict.published),
+        picture=picture,
+        picture_label=_picture_label(label, effect),
+    )
+
+
+def _arm_figures(verdict: Verdict) -> list[ArmFigures]:
+    published = verdict.published or {}
+    names = dict.fromkeys([*verdict.arms, *verdict.means, *published])
+    return [
+        ArmFigures(
+            arm=arm,
+            mean=number(verdict.means.get(arm)),
+            published=number(published.get(arm)),
+            diverged=verdict.diverged.get(arm, 0),
+        )
+        for arm in names
+    ]
+
+
+def _effect_label(verdict: Verdict) -> str:
+    sign = {"ratio": " / "}.get(verdict.effect_name, " − ")
+    return f"{verdict.effect_name.capitalize()} of {verdict.metric}, {sign.join(verdict.arms)}"
+
+
+def _picture_label(label: str, effect: Estimate) -> str:
+    words = f"{label}: {effect.value.text}"
+    if effect.has_interval:
+        words += f", 95 % interval {effect.low.text} to {effect.high.text}"
+    return words

@@ -1,0 +1,73 @@
+"""Arms can be told apart, in both themes and without colour."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnkit.lab.report.page import TEMPLATES
+from bnkit.lab.report.palette import (
+    ARM_COLOURS,
+    BACKGROUNDS,
+    CLEAR_COLOURS,
+    DASHES,
+    MARKERS,
+    appearance,
+    contrast,
+)
+
+TEXT_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
+GRAPHIC_CONTRAST = 3.0  # WCAG 2.2, 1.4.11
+
+
+def test_contrast_of_known_pairs():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+    assert contrast("#ffffff", "#ffffff") == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_first_colours_stand_out_from_the_page(theme):
+    found = [contrast(colour, BACKGROUNDS[theme]) for colour in ARM_COLOURS[theme][:CLEAR_COLOURS]]
+    assert min(found) >= GRAPHIC_CONTRAST, found
+    assert len(set(ARM_COLOURS[theme])) == 8
+    assert set(ARM_COLOURS[theme]) - {"#000000", "#ffffff"} == set(ARM_COLOURS["light"]) - {
+        "#000000"
+    }
+
+
+def test_no_two_of_168_arms_look_alike():
+    assert len({appearance(index) for index in range(168)}) == 168
+
+
+def test_neighbouring_arms_differ_without_colour():
+    for index in range(len(DASHES) * len(MARKERS) - 1):
+        here, there = appearance(index), appearance(index + 1)
+        assert here.dash != there.dash
+        assert here.marker != there.marker
+
+
+def _colours(theme: str) -> dict[str, str]:
+    """Return the page's own colours of a theme, as the style sheet states them."""
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    start = ":root {" if theme == "light" else ':root[data-theme="dark"] {'
+    block = css.split(start, 1)[1].split("}", 1)[0]
+    pairs = [item.split(":") for item in block.split(";") if item.strip().startswith("--")]
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_is_readable(theme):
+    colours = _colours(theme)
+    for background in (BACKGROUNDS[theme], colours["--card"]):
+        for name in ("--ink", "--quiet", "--link"):
+            assert contrast(colours[name], background) >= TEXT_CONTRAST, name
+    badge = colours["--badge-ink"].replace("#fff", "#ffffff")[:7]
+    for outcome in ("--supported", "--refuted", "--inconclusive"):
+        assert contrast(badge, colours[outcome]) >= TEXT_CONTRAST, outcome
+
+
+def test_dark_colours_are_the_same_whichever_way_dark_was_chosen():
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    by_system = css.split(':root:not([data-theme="light"]) {', 1)[1].split("}", 1)[0]
+    by_choice = css.split(':root[data-theme="dark"] {', 1)[1].split("}", 1)[0]
+    assert by_choice.replace("color-scheme: dark;", "").split() == by_system.split()
