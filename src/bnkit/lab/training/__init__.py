@@ -1,0 +1,27 @@
+"""The loop, the optimizers, and the order in which examples are visited."""
+
+from typing import TYPE_CHECKING
+
+from bnkit._lazy import attach
+
+if TYPE_CHECKING:
+    from bnkit.lab.training.batches import Split as Split
+    from bnkit.lab.training.batches import to_device as to_device
+    from bnkit.lab.training.loop import Checkpoint as Checkpoint
+    from bnkit.lab.training.loop import Loss as Loss
+    from bnkit.lab.training.loop import TrainingRun as TrainingRun
+    from bnkit.lab.training.loop import train as train
+    from bnkit.lab.training.settings import TrainingSettings as TrainingSettings
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Checkpoint": "bnkit.lab.training.loop",
+        "Loss": "bnkit.lab.training.loop",
+        "Split": "bnkit.lab.training.batches",
+        "TrainingRun": "bnkit.lab.training.loop",
+        "TrainingSettings": "bnkit.lab.training.settings",
+        "to_device": "bnkit.lab.training.batches",
+        "train": "bnkit.lab.training.loop",
+    },
+)

@@ -1,0 +1,53 @@
+"""Tensors on the device, and the order in which they are visited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnkit.lab.data import Dataset
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, …) float32 and labels (N,) int64, on the training device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def to_device(dataset: Dataset, device: torch.device) -> tuple[Split, Split]:
+    """Return the training and the test split as tensors on the device."""
+    splits = (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    )
+    train, test = (Split(_tensor(x, device), _tensor(y, device)) for x, y in splits)
+    return train, test
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[type-arg]
+    # Copied: arrays that other processes share are read-only, and torch has no read-only tensors.
+    return torch.tensor(array, device=device)
+
+
+def shuffled_batches(
+    split: Split, batch_size: int, drop_last: bool, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of one epoch in an order drawn from `generator` alone.
+
+    The order does not depend on the network or on what else draws random numbers, so it is the same
+    in every arm.
+    """
+    order = torch.randperm(len(split), generator=generator)
+    last = len(split) - len(split) % batch_size if drop_last else len(split)
+    for start in range(0, last, batch_size):
+        index = order[start : min(start + batch_size, last)].to(split.labels.device)
+        yield split.images[index], split.labels[index]

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnkit.lab.data import Dataset
+from bnkit.lab.training import Split, TrainingSettings, to_device, train
+from bnkit.lab.training.batches import shuffled_batches
+from bnkit.lab.training.loop import TrainingRun, evaluate
+
+
+def splits(examples: int = 50) -> tuple[Split, Split]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(examples + 20, 4, generator=generator)
+    y = (x.sum(1) > 0).long()
+    return Split(x[:examples], y[:examples]), Split(x[examples:], y[examples:])
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 2)
+    )
+
+
+def settings(**changes: object) -> TrainingSettings:
+    return TrainingSettings.model_validate(
+        {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.1}, **changes}
+    )
+
+
+def run(model: nn.Module, given: TrainingSettings, **changes: object) -> TrainingRun:
+    train_split, test_split = splits()
+    arguments = {"batch_size": 16, "drop_last": False, "seed": 3, "loss_function": F.cross_entropy}
+    return train(model, train_split, test_split, given, **{**arguments, **changes})
+
+
+def test_the_loop_equals_a_plain_loop_written_out() -> None:
+    """Metrics of every epoch against a loop of the plainest kind, to the last bit."""
+    train_split, test_split = splits()
+    model, plain = network(), network()
+    torch.manual_seed(7)
+    checkpoints = run(model, settings()).checkpoints
+
+    torch.manual_seed(7)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    order = torch.Generator().manual_seed(3)
+    for epoch in range(1, 4):
+        losses, hits = [], 0
+        permutation = torch.randperm(50, generator=order)
+        plain.train()
+        for start in range(0, 50, 16):
+            index = permutation[start : start + 16]
+            logits = plain(train_split.images[index])
+            loss = F.cross_entropy(logits, train_split.labels[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append((loss.item(), len(index)))
+            hits += int((logits.argmax(1) == train_split.labels[index]).sum())
+        plain.eval()
+        logits = plain(test_split.images)
+        found = checkpoints[epoch]
+        assert (found.step, found.epoch) == (4 * epoch, epoch)
+        assert found.train_loss == sum(value * n for value, n in losses) / 50
+        assert found.train_accuracy == hits / 50
+        assert found.test_loss == F.cross_entropy(logits, test_split.labels).item()
+        assert found.test_accuracy == (
+            logits.argmax(1) == test_split.labels
+        ).float().mean().item() or (
+            math.isclose(
+                found.test_accuracy, float((logits.argmax(1) == test_split.labels).sum()) / 20
+            )
+        )
+    torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=0, atol=0)
+
+
+def test_the_untrained_network_is_measured_and_left_alone() -> None:
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    random_state = torch.get_rng_state()
+    given = settings(steps=1, epochs=None)
+    train_split, test_split = splits()
+    from bnkit.lab.training.loop import untrained
+
+    checkpoint = untrained(model, train_split, test_split, 16, F.cross_entropy)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert (checkpoint.step, checkpoint.epoch) == (0, 0)
+    expected = F.cross_entropy(model.eval()(test_split.images), test_split.labels).item()
+    assert checkpoint.test_loss == expected
+    assert len(run(model, given).checkpoints) == 2
+
+
+def test_checkpoints_stand_where_asked() -> None:
+    steps = [
+        c.step
+        for c in run(network(), settings(epochs=None, steps=10, validate_every=4)).checkpoints
+    ]
+    assert steps == [0, 4, 8, 10]
+    epochs = [
+        c.epoch
+        for c in run(network(), settings(epochs=None, steps=10, validate_every=4)).checkpoints
+    ]
+    assert epochs == [0, 1, 2, 3]
+
+
+def test_validating_leaves_no_mark_on_training() -> None:
+    often, seldom = network(), network()
+    torch.manual_seed(0)
+    run(often, settings(validate_every=1))
+    torch.manual_seed(0)
+    run(seldom, settings(validate_every=100))
+    torch.testing.assert_close(often.state_dict(), seldom.state_dict(), rtol=0, atol=0)
+
+
+def test_a_loss_that_turns_nan_ends_the_run_and_names_the_step() -> None:
+    calls = 0
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        value = F.cross_entropy(logits, labels)
+        return value * float("nan") if calls == 6 and torch.is_grad_enabled() else value
+
+    result = run(network(), settings(), loss_function=loss)
+    assert result.diverged_step == 6
+    assert [c.step for c in result.checkpoints] == [0, 4]
+
+
+def test_a_run_that_does_not_get_below_the_untrained_loss_has_diverged() -> None:
+    result = run(
+        network(), settings(optimizer={"name": "sgd", "lr": 1e-12}), loss_function=_rising()
+    )
+    assert result.diverged_step == 12
+    assert len(result.checkpoints) == 4
+
+
+def _rising() -> object:
+    calls = 0
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        return F.cross_entropy(logits, labels) + calls
+
+    return loss
+
+
+def test_a_healthy_run_has_not_diverged() -> None:
+    assert run(network(), settings()).diverged_step is None
+
+
+def test_modules_in_eval_mode_stay_so_through_a_checkpoint() -> None:
+    model = network()
+    model.train()
+    model[2].eval()
+    evaluate(model, splits()[1], F.cross_entropy)
+    assert [m.training for m in model] == [True, True, False, True, True]
+
+
+def test_batch_order_comes_from_its_own_generator() -> None:
+    split = splits()[0]
+    torch.manual_seed(0)
+    first = [
+        y.tolist() for _, y in shuffled_batches(split, 16, False, torch.Generator().manual_seed(5))
+    ]
+    torch.manual_seed(99)
+    again = [
+        y.tolist() for _, y in shuffled_batches(split, 16, False, torch.Generator().manual_seed(5))
+    ]
+    assert first == again
+    assert [len(batch) for batch in first] == [16, 16, 16, 2]
+    dropped = shuffled_batches(split, 16, True, torch.Generator().manual_seed(5))
+    assert [len(y) for _, y in dropped] == [16, 16, 16]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_optimizers_are_torchs_own(name: str) -> None:
+    from bnkit.lab.training.optimizers import make_optimizer
+
+    given = settings(optimizer={"name": name, "lr": 0.3}).optimizer
+    parameters = [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1), requires_grad=False)]
+    optimizer = make_optimizer(parameters, given)
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.param_groups[0]["lr"] == 0.3
+    assert len(optimizer.param_groups[0]["params"]) == 1
+
+
+def test_tensors_are_copies_of_read_only_arrays() -> None:
+    images = np.zeros((2, 1, 4, 4), np.float32)
+    images.setflags(write=False)
+    labels = np.array([0, 1])
+    train_split, _ = to_device(
+        Dataset(images, labels, images, labels, ("a", "b")), torch.device("cpu")
+    )
+    train_split.images.add_(1)
+    assert images.sum() == 0
