@@ -1,4 +1,4 @@
-"""The package's source as data, for the tests that hold it against the architecture and the style."""
+"""The package's source as data, for tests that hold it against architecture and style."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from source_tree import ROOT, imports_of, module_name, source_files
 
 # folder (or module) → what it may import beside itself, `bnkit.errors` and `bnkit._lazy`.
@@ -60,7 +61,7 @@ def owner(module: str) -> str:
 def violations(module: str, imported: str) -> bool:
     """Return whether `bnkit.module` must not import `imported`."""
     if not imported.startswith("bnkit"):
-        return imported.split(".")[0] in FORBIDDEN_PACKAGES.get(owner(module), set())
+        return imported.split(".", maxsplit=1)[0] in FORBIDDEN_PACKAGES.get(owner(module), set())
     target = imported.removeprefix("bnkit").removeprefix(".")
     if target in EVERYONE or target == "":
         return False

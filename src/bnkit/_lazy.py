@@ -19,7 +19,7 @@ def attach(
             stands for the module itself.
     """
 
-    def __getattr__(name: str) -> Any:
+    def get(name: str) -> Any:
         home = homes.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
@@ -28,7 +28,7 @@ def attach(
         setattr(sys.modules[package], name, value)
         return value
 
-    def __dir__() -> list[str]:
+    def names() -> list[str]:
         return sorted(homes)
 
-    return __getattr__, __dir__
+    return get, names

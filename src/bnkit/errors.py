@@ -27,7 +27,7 @@ class BnkitError(Exception):
     Args:
         given: what was found, as a clause without a full stop.
         required: what it should have been, as a clause; may be empty.
-        remedy: what to do, as a sentence without a full stop; may be empty.
+        remedy: what to do, as a sentence without a full stop, or a question; may be empty.
         where: path of the layer, or file and key, that the message begins with; may be empty.
     """
 
@@ -43,7 +43,11 @@ class BnkitError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.given}" if self.where else self.given
         body = f"{head}; {self.required}" if self.required else head
-        return f"{body}. {self.remedy}." if self.remedy else f"{body}."
+        return f"{_sentence(body)} {_sentence(self.remedy)}" if self.remedy else _sentence(body)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 class ArgumentError(BnkitError, ValueError):

@@ -32,7 +32,7 @@ def everything(model: nn.Module) -> dict[str, object]:
         "training": {name: module.training for name, module in model.named_modules()},
         "hooks": {name: len(module._forward_hooks) for name, module in model.named_modules()},
         "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "numpy": np.random.get_state()[1].tolist(),
         "python": random.getstate(),
     }
 
@@ -47,7 +47,7 @@ def mark(model: nn.Module) -> None:
             parameter.requires_grad_(not parameter.requires_grad)
     model[1].running_mean = torch.full((4,), 7.0)
     model[0].register_forward_hook(lambda *_: None)
-    np.random.rand()  # noqa: NPY002
+    np.random.rand()
     random.random()
 
 

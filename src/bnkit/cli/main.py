@@ -13,7 +13,6 @@ from bnkit.cli.study import study_app
 from bnkit.errors import BnkitError
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="bnkit",
@@ -53,10 +52,3 @@ def main() -> None:
     except BnkitError as error:
         typer.echo(f"bnkit: {error}", err=True)
         sys.exit(USAGE_ERROR)
-    except KeyboardInterrupt:
-        typer.echo("bnkit: interrupted; what had finished is kept", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does; nothing more can be told to it.
-        sys.stderr.close()
-        sys.exit(0)

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from bnkit.lab import StudyResult
 
 REFUTED = 1
+INTERRUPTED = 130
+_LAB_PACKAGES = (
+    "cloudpickle",
+    "jinja2",
+    "joblib",
+    "PIL",
+    "plotly",
+    "polars",
+    "pydantic",
+    "scipy",
+    "sklearn",
+    "tomli_w",
+)
 
 study_app = typer.Typer(
     help="Train with and without batch norm, and say with evidence whether it helped.",
@@ -110,17 +123,21 @@ def run_study(
     from bnkit.lab.study_run import run
 
     overrides = dict(_parse_override(text) for text in set_ or [])
-    result = run(
-        study,
-        quick=quick,
-        seeds=seeds,
-        device=device,
-        out=out,
-        overrides=overrides,
-        workers=workers,
-        progress=False if quiet or format_ is OutputFormat.JSON else True,
-        command=shlex.join(["bnkit", *sys.argv[1:]]),
-    )
+    try:
+        result = run(
+            study,
+            quick=quick,
+            seeds=seeds,
+            device=device,
+            out=out,
+            overrides=overrides,
+            workers=workers,
+            progress=not quiet and format_ is not OutputFormat.JSON,
+            command=shlex.join(["bnkit", *sys.argv[1:]]),
+        )
+    except KeyboardInterrupt:
+        typer.echo("bnkit: interrupted; finished trials are kept, run again to go on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     _print_result(result, format_)
     if strict and any(verdict.outcome == "refuted" for verdict in result.verdicts):
         raise typer.Exit(REFUTED)
@@ -158,9 +175,12 @@ def _print_result(result: StudyResult, format_: OutputFormat) -> None:
         return
     from rich.console import Console
 
-    from bnkit.lab.result_text import print_results
+    from bnkit.lab.result_text import print_results, result_text
 
-    print_results(result.stored, Console(highlight=False, soft_wrap=False))
+    if sys.stdout.isatty():
+        print_results(result.stored, Console(highlight=False))
+    else:
+        typer.echo(result_text(result.stored))
     typer.echo(f"\nThe page: {page}")
 
 
@@ -169,9 +189,7 @@ def _parse_override(text: str) -> tuple[str, Any]:
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise StudyError(
-            f"--set {text!r}", required="KEY=VALUE, such as training.epochs=5"
-        )
+        raise StudyError(f"--set {text!r}", required="KEY=VALUE, such as training.epochs=5")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -183,8 +201,7 @@ def _require_lab() -> None:
     """Raise `MissingExtraError` unless the libraries of the extra `lab` are there."""
     from importlib.util import find_spec
 
-    needed = ("jinja2", "joblib", "PIL", "plotly", "polars", "pydantic", "scipy", "sklearn", "tomli_w")
-    missing = [name for name in needed if find_spec(name) is None]
+    missing = [name for name in _LAB_PACKAGES if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             f"not installed: {', '.join(missing)}",

@@ -27,8 +27,8 @@ def preserve(model: nn.Module) -> Iterator[nn.Module]:
     """Run something on a model and put everything back, also when it raises.
 
     Put back are the training flag of each module, parameters, buffers (values, and the tensors
-    themselves where they were exchanged), gradients, `requires_grad`, hooks, and the random state of
-    Python, NumPy and torch on every device in use.
+    themselves where they were exchanged), gradients, `requires_grad`, hooks, and the random state
+    of Python, NumPy and torch on every device in use.
 
     Args:
         model: the model that is about to be run.
@@ -40,14 +40,14 @@ def preserve(model: nn.Module) -> Iterator[nn.Module]:
     for module in modules:
         for tensor in module.tensors():
             tensors.setdefault(id(tensor), _TensorState.of(tensor))
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = sorted({t.tensor.device.index or 0 for t in tensors.values() if t.tensor.is_cuda})
     try:
         with torch.random.fork_rng(devices=devices):
             yield model
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
         for state in modules:
             state.restore()
         for tensor_state in tensors.values():

@@ -93,7 +93,7 @@ def load_target(text: str, folder: Path) -> Any:
             raise TargetError(
                 f"{text}: {source.name} has no attribute {part!r}",
                 required="the name after the colon must be defined there",
-                remedy=f"Did you mean {near[0]!r}" if near else "",
+                remedy=f"Did you mean {near[0]!r}?" if near else "",
             )
         value = getattr(value, part)
     return value
@@ -146,4 +146,4 @@ def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f"There is no folder {path.parent}"
     near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
-    return f"Did you mean {near[0]}" if near else "Check the path"
+    return f"Did you mean {near[0]}?" if near else "Check the path"

@@ -83,7 +83,7 @@ def _refuse_own_behaviour(path: str, layer: _BatchNorm) -> None:
     if type(layer).forward is _BatchNorm.forward and not any(layer.children()):
         return
     raise RewriteError(
-        f"is a {home}.{type(layer).__name__}, a batch norm with a forward of its own",
+        f"is a {type(layer).__name__}, a batch norm with a forward of its own",
         required="removing it would also drop what that forward adds, such as an activation",
         remedy="Split it into a plain batch norm and the rest",
         where=path or "(model)",

@@ -26,6 +26,7 @@ def record(trial_id: str = "a" * 16) -> TrialRecord:
         diverged_step=7,
         versions={"torch": "2"},
         machine={"cores": 2},
+        notes=("The data are small.",),
         seconds=1.5,
     )
 

@@ -109,7 +109,7 @@ def _missing(
     near = [key for alias in _ALIASES[missing[0]] for key in get_close_matches(alias, unused, n=1)]
     remedy = f"Name the arrays {', '.join(SPLIT)}, or {', '.join(WHOLE)} to have them split"
     if near:
-        remedy = f"Did you mean {near[0]!r} by {missing[0]}"
+        remedy = f"Did you mean {near[0]!r} by {missing[0]}?"
     elif set(missing) == {"test_images", "test_labels"}:
         remedy = "Add them, or name the two arrays images and labels to have a test split drawn"
     elif set(missing) == {"train_images", "train_labels"}:

@@ -74,7 +74,7 @@ class DataSettings(BaseModel):
     def _name_is_known(self) -> Self:
         if self.name not in SOURCES and self.name != GIVEN:
             near = get_close_matches(self.name, SOURCES, n=1)
-            hint = f'. Did you mean "{near[0]}"' if near else ""
+            hint = f'. Did you mean "{near[0]}"?' if near else ""
             raise ValueError(f'data.name = "{self.name}"; one of {", ".join(SOURCES)}{hint}')
         return self
 

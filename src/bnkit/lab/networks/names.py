@@ -18,6 +18,6 @@ def unknown_network(name: str) -> NetworkError:
     return NetworkError(
         f"there is no network {name!r}",
         required=f"one of {', '.join(NETWORKS)}, or file.py:attribute of your own",
-        remedy=f"Did you mean {near[0]!r}" if near else "",
+        remedy=f"Did you mean {near[0]!r}?" if near else "",
         where="network.name",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` through a temporary file beside it, flushed to disk before renaming."""
+    """Write `text` to `path` through a temporary file beside it, flushed to disk and renamed."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:

@@ -40,6 +40,7 @@ class TrialRecord:
         diverged_step: optimizer steps taken when the trial was found to have diverged.
         versions: package → version.
         machine: what it ran on.
+        notes: what a reader should know about its data and its arm, one sentence each.
         seconds: wall-clock time of the trial.
     """
 
@@ -53,6 +54,7 @@ class TrialRecord:
     diverged_step: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
     store_version: int = STORE_VERSION
 

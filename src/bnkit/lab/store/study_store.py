@@ -88,7 +88,8 @@ def write_results(
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "summaries": [summary.to_dict() for summary in summaries],
     }
-    write_atomically(folder / RESULTS_FILE, json.dumps(content, indent=1, sort_keys=True))
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomically(folder / RESULTS_FILE, text)
 
 
 def read_findings(folder: Path) -> dict[str, Any]:
@@ -143,7 +144,8 @@ def read_study(folder: Path) -> StoredStudy:
 
 def _damaged_results(path: Path, error: Exception) -> StoreError:
     return StoreError(
-        f"cannot read {path} ({error})", remedy="Delete it and run `bnkit study report` on its folder"
+        f"cannot read {path} ({error})",
+        remedy="Delete it and run `bnkit study report` on its folder",
     )
 
 

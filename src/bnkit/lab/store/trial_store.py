@@ -100,18 +100,12 @@ class TrialStore:
         path = self.trials / trial_id / "trial.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            version = content.get("store_version")
-            if version != STORE_VERSION:
-                raise StoreError(
-                    f"{path} has store version {version}",
-                    required=f"this bnkit reads version {STORE_VERSION}",
-                    remedy="Run the study again into another folder",
-                )
-            names = {field.name for field in fields(TrialRecord)}
-            return TrialRecord(**{name: content[name] for name in names})
+            _check_version(content.get("store_version"), path)
+            values = {field.name: content[field.name] for field in fields(TrialRecord)}
+            return TrialRecord(**{**values, "notes": tuple(values["notes"])})
         except StoreError:
             raise
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
 
     def metrics(self, trial_ids: Iterable[str]) -> pl.DataFrame:
@@ -127,6 +121,15 @@ class TrialStore:
         if not frames:
             return pl.DataFrame(schema={"trial": pl.String, **METRIC_SCHEMA})
         return pl.concat(frames)
+
+
+def _check_version(version: object, path: Path) -> None:
+    if version != STORE_VERSION:
+        raise StoreError(
+            f"{path} has store version {version}",
+            required=f"this bnkit reads version {STORE_VERSION}",
+            remedy="Run the study again into another folder",
+        )
 
 
 def _damaged(path: Path, error: Exception) -> StoreError:

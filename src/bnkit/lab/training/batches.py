@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bnkit.lab.data import Dataset
@@ -33,7 +34,7 @@ def to_device(dataset: Dataset, device: torch.device) -> tuple[Split, Split]:
     return train, test
 
 
-def _tensor(array: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[type-arg]
+def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
     # Copied: arrays that other processes share are read-only, and torch has no read-only tensors.
     return torch.tensor(array, device=device)
 

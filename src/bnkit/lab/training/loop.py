@@ -67,7 +67,7 @@ def train(
     drop_last: bool,
     seed: int,
     loss_function: Loss,
-    on_checkpoint: Callable[[int], None] = lambda step: None,
+    on_checkpoint: Callable[[int], None] = lambda _: None,
 ) -> TrainingRun:
     """Train a network and return its metrics at every checkpoint.
 
@@ -100,7 +100,7 @@ def train(
             run.diverged_step = step
             return run
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums.add(value, logits, labels)
         if step == total or step % (settings.validate_every or per_epoch) == 0:

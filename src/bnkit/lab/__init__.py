@@ -1,0 +1,14 @@
+"""Train with and without batch norm, measure why it helps, and end in verdicts."""
+
+from typing import TYPE_CHECKING
+
+from bnkit._lazy import attach
+
+if TYPE_CHECKING:
+    from bnkit.lab.study_result import StudyResult as StudyResult
+    from bnkit.lab.study_run import run as run
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {"StudyResult": "bnkit.lab.study_result", "run": "bnkit.lab.study_run"},
+)

@@ -1,0 +1,177 @@
+"""Trials → one verdict per claim, and one summary per arm, grid point and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from bnkit.lab.store.schema import Outcome, Summary, TrialRecord, Verdict
+from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Finding, evaluate
+from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues, pair, trials_of
+from bnkit.lab.study.claim_settings import ClaimSettings
+from bnkit.lab.study.claim_values import LAST, MetricValues, grid_key, metric_values
+from bnkit.lab.study.claim_wording import at_words, divergence, reason, winner
+from bnkit.lab.study.statistics import LEVEL, estimate_mean, holm
+
+SUMMARY_METRICS = ("test accuracy", "test loss", "train accuracy", "train loss")
+
+
+class _Tested(NamedTuple):
+    finding: Finding
+    paired: PairedValues
+
+
+def judge(
+    claims: Sequence[ClaimSettings], trials: Sequence[TrialRecord], metrics: pl.DataFrame
+) -> list[Verdict]:
+    """Return a verdict per claim, in the order of the claims.
+
+    Arms are paired by seed. With effects dᵢ of n paired seeds (differences, log ratios or slopes),
+    p = P(|T| ≥ |mean d − boundary| / (s / √n)) with Student's t of n − 1 degrees of freedom, and
+    the interval is mean d ∓ t₀.₉₇₅(n − 1) · s / √n. A claim is `supported` if its p, Holm-adjusted
+    over all claims that could be tested, is below 0.05 and the effect lies where it says;
+    `refuted` if the effect lies on the other side; else `inconclusive`.
+
+    Args:
+        claims: what is to be judged.
+        trials: the study's trials; each exists whole.
+        metrics: their metrics, long form, with the trial's id in the column `trial`.
+
+    Source: design.md, Verdicts; docs/guides/verdicts.md has the null hypothesis of each kind.
+    """
+    recorded = metric_values([claim.metric for claim in claims], trials, metrics)
+    tested = [_test(claim, trials, recorded[claim.metric]) for claim in claims]
+    p_values = {
+        index: test.finding.p
+        for index, test in enumerate(tested)
+        if isinstance(test, _Tested) and test.finding.p is not None
+    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    verdicts = []
+    for index, (claim, test) in enumerate(zip(claims, tested, strict=True)):
+        blank = _untested(claim, trials, recorded[claim.metric].unit)
+        if isinstance(test, _Tested):
+            verdict = _filled(blank, claim, test, adjusted.get(index), len(p_values))
+        else:
+            verdict = replace(blank, reason=test)
+        verdicts.append(replace(verdict, reason=verdict.reason + divergence(verdict.diverged)))
+    return verdicts
+
+
+def summarize(
+    trials: Sequence[TrialRecord],
+    metrics: pl.DataFrame,
+    metric_names: Sequence[str] = SUMMARY_METRICS,
+) -> list[Summary]:
+    """Return mean and 95 % Student t interval over seeds at the last epoch.
+
+    One row per arm, grid point and metric that was recorded, in the order of the trials. Diverged
+    trials count as they do in verdicts; a trial without a finite value does not count, which
+    `seeds` shows.
+    """
+    recorded = metric_values(metric_names, trials, metrics)
+    groups: dict[tuple[str, str], list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault((trial.arm, grid_key(trial.grid)), []).append(trial)
+    return [
+        summary
+        for members in groups.values()
+        for name in metric_names
+        if (summary := _summary(members, recorded[name])) is not None
+    ]
+
+
+def _test(
+    claim: ClaimSettings, trials: Sequence[TrialRecord], recorded: MetricValues
+) -> _Tested | str:
+    """Return the finding, or why there is none."""
+    try:
+        paired = pair(claim, trials_of(claim, trials), recorded)
+        return _Tested(evaluate(claim, paired), paired)
+    except CannotBeTestedError as error:
+        return str(error)
+
+
+def _untested(claim: ClaimSettings, trials: Sequence[TrialRecord], unit: str) -> Verdict:
+    """Return the verdict before anything is known of its outcome."""
+    arms = (claim.better,) if claim.than is None else (claim.better, claim.than)
+    diverged = [trial.arm for trial in trials_of(claim, trials) if trial.status == "diverged"]
+    return Verdict(
+        id=claim.id,
+        text=claim.text,
+        kind=claim.kind,
+        metric=claim.metric,
+        arms=arms,
+        outcome="inconclusive",
+        reason="",
+        effect=None,
+        effect_name=EFFECT_NAMES.get(claim.kind, "difference"),
+        low=None,
+        high=None,
+        p=None,
+        p_adjusted=None,
+        seeds=0,
+        means={},
+        diverged={arm: diverged.count(arm) for arm in arms},
+        published=claim.published,
+        unit=unit,
+    )
+
+
+def _filled(
+    blank: Verdict, claim: ClaimSettings, test: _Tested, p_adjusted: float | None, tested: int
+) -> Verdict:
+    finding, paired = test
+    outcome = _outcome(finding, p_adjusted)
+    low, high = finding.interval or (None, None)
+    bootstrap_low, bootstrap_high = finding.bootstrap or (None, None)
+    has_winner = claim.kind == "which-is-better" and outcome == "supported"
+    return replace(
+        blank,
+        outcome=outcome,
+        reason=reason(claim, finding, paired, p_adjusted, tested),
+        effect=finding.effect,
+        low=low,
+        high=high,
+        p=finding.p,
+        p_adjusted=p_adjusted,
+        seeds=finding.seeds,
+        means=finding.means,
+        bootstrap_low=bootstrap_low,
+        bootstrap_high=bootstrap_high,
+        winner=winner(claim, finding) if has_winner else None,
+        at=at_words(claim, paired, finding),
+    )
+
+
+def _outcome(finding: Finding, p_adjusted: float | None) -> Outcome:
+    # On neither side p is 1, so that one of the sides holds below.
+    if p_adjusted is None or p_adjusted >= LEVEL:
+        return "inconclusive"
+    return "supported" if finding.side > 0 else "refuted"
+
+
+def _summary(trials: Sequence[TrialRecord], recorded: MetricValues) -> Summary | None:
+    if not recorded.is_recorded:
+        return None
+    readings = [recorded.at(trial, LAST).value for trial in trials]
+    values = np.array([value for value in readings if value is not None], dtype=np.float64)
+    if not len(values):
+        return None
+    estimate = estimate_mean(values)
+    interval = estimate.interval()
+    return Summary(
+        arm=trials[0].arm,
+        metric=recorded.metric,
+        mean=float(estimate.mean),
+        low=None if interval is None else float(interval[0]),
+        high=None if interval is None else float(interval[1]),
+        seeds=estimate.n,
+        diverged=sum(trial.status == "diverged" for trial in trials),
+        grid=trials[0].grid,
+        unit=recorded.unit,
+    )

@@ -1,0 +1,72 @@
+"""Nested settings as plain dictionaries: dotted keys, and one table laid over another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Settings = dict[str, Any]
+
+# Keys that say what another key already says, or that belong to what `name` names: an override
+# that changes the one must not inherit the other.
+_REPLACED_BY_NAME = {
+    "data": ("path",),
+    "network": ("args",),
+    "training.optimizer": ("lr", "momentum", "nesterov", "betas"),
+}
+_EXCLUSIVE = {"training": ("epochs", "steps")}
+
+
+def expand(dotted: Mapping[str, Any]) -> Settings:
+    """Turn {"training.optimizer.lr": 0.1} into {"training": {"optimizer": {"lr": 0.1}}}."""
+    nested: Settings = {}
+    for key, value in dotted.items():
+        nested = overlay(nested, _nest(key, value))
+    return nested
+
+
+def _nest(key: str, value: Any) -> Settings:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: str = "") -> Settings:
+    """Return `below` with `above` merged into it, table by table; neither is changed.
+
+    Where `above` names another data set, network or optimizer, keys that belonged to the old one
+    are dropped; where it gives `steps`, `epochs` is dropped, and the other way round.
+    """
+    result = dict(below)
+    for key in _superseded(below, above, path):
+        result.pop(key, None)
+    for key, value in above.items():
+        old = result.get(key)
+        inner = f"{path}.{key}" if path else key
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = overlay(old, value, inner)
+        else:
+            result[key] = value
+    return result
+
+
+def _superseded(below: Mapping[str, Any], above: Mapping[str, Any], path: str) -> set[str]:
+    dropped: set[str] = set()
+    if "name" in above and above["name"] != below.get("name"):
+        dropped |= set(_REPLACED_BY_NAME.get(path, ()))
+    exclusive = set(_EXCLUSIVE.get(path, ()))
+    if exclusive & set(above):
+        dropped |= exclusive - set(above)
+    return dropped
+
+
+def remove(settings: Mapping[str, Any], dotted: str) -> Settings:
+    """Return the settings without one dotted key; tables left empty are kept."""
+    head, _, rest = dotted.partition(".")
+    result = dict(settings)
+    if not rest:
+        result.pop(head, None)
+    elif isinstance(result.get(head), Mapping):
+        result[head] = remove(result[head], rest)
+    return result

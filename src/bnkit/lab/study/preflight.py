@@ -1,0 +1,139 @@
+"""What would fail in training is found before anything is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnkit.errors import NetworkError, StudyError
+from bnkit.lab.data import Dataset
+from bnkit.lab.study.random_state import seeded
+from bnkit.lab.study.trial import (
+    EXAMPLE_SIZE,
+    TrialJob,
+    build_arm,
+    build_as_given,
+    loss_function,
+)
+
+
+def check_device(name: str) -> None:
+    """Raise `StudyError` unless tensors can be made on the device."""
+    try:
+        torch.zeros(1, device=torch.device(name)).add_(1)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise StudyError(
+            f"training.device = {name!r} cannot be used ({reason})",
+            required="a device that this torch and this machine have",
+            remedy="Use --device cpu",
+        ) from error
+
+
+def check_job(job: TrialJob, dataset: Dataset) -> None:
+    """Build one trial's network, run it forwards and backwards on a batch, and check what it gives.
+
+    Raises:
+        NetworkError: the network does not fit the data, the arm or the loss.
+        StudyError: the data cannot be cut into batches that train.
+    """
+    settings = job.trial.settings
+    device = torch.device(settings.training.device)
+    with seeded(job.trial.seed, device):
+        images = torch.tensor(dataset.train_images[: settings.data.batch_size], device=device)
+        labels = torch.tensor(dataset.train_labels[: settings.data.batch_size], device=device)
+        _check_new_each_time(job, dataset, images[:EXAMPLE_SIZE])
+        network = build_arm(job, dataset, images[:EXAMPLE_SIZE]).model
+        where = f"network {settings.network.name}, arm {job.trial.arm!r}"
+        logits = _forward(network, images, where)
+        _check_logits(logits, len(images), dataset.classes, where)
+        _check_loss(settings.training.loss, network, logits, labels, where)
+        _check_last_batch(job, dataset, images, network)
+
+
+def _check_new_each_time(job: TrialJob, dataset: Dataset, example: Tensor) -> None:
+    network, again = (build_as_given(job, dataset, example) for _ in range(2))
+    known = {id(parameter) for parameter in network.parameters()}
+    if again is network or any(id(parameter) in known for parameter in again.parameters()):
+        raise NetworkError(
+            "returned the same module, or the same parameters, twice",
+            required="a study builds a new network for every trial",
+            remedy="Construct the module inside the function",
+            where=f"network {job.trial.settings.network.name}",
+        )
+
+
+def _forward(network: nn.Module, images: Tensor, where: str) -> Any:
+    try:
+        return network.train()(images)
+    except Exception as error:
+        raise NetworkError(
+            f"raised {type(error).__name__} on a training batch of shape {tuple(images.shape)}: "
+            f"{error}",
+            required="it must take images of the data's shape",
+            remedy="Build it from input_shape, or give data.image_size or data.colour",
+            where=where,
+        ) from error
+
+
+def _check_logits(logits: Any, examples: int, classes: int, where: str) -> None:
+    if not isinstance(logits, Tensor):
+        raise NetworkError(
+            f"returned a {type(logits).__name__}",
+            required=f"one tensor of logits, shape ({examples}, {classes})",
+            remedy="Wrap it in a module that returns the logits alone",
+            where=where,
+        )
+    if logits.ndim != 2 or logits.shape[0] != examples or logits.shape[1] < classes:
+        raise NetworkError(
+            f"returned shape {tuple(logits.shape)} for {examples} images",
+            required=f"logits of shape ({examples}, {classes}), one per class of the data",
+            remedy="Build its last layer from classes",
+            where=where,
+        )
+
+
+def _check_loss(name: str, network: nn.Module, logits: Tensor, labels: Tensor, where: str) -> None:
+    function = loss_function(name)
+    try:
+        loss = function(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise NetworkError(
+            f"training.loss = {name!r} raised {type(error).__name__}: {error}",
+            required="a function of (logits, labels) that returns a scalar tensor with a gradient",
+            where=where,
+        ) from error
+    if not any(parameter.grad is not None for parameter in network.parameters()):
+        raise NetworkError(
+            "has no parameter that the loss depends on",
+            required="at least one parameter that requires a gradient",
+            where=where,
+        )
+
+
+def _check_last_batch(job: TrialJob, dataset: Dataset, images: Tensor, network: nn.Module) -> None:
+    data = job.trial.settings.data
+    rest = len(dataset.train_labels) % data.batch_size
+    if rest != 1 or data.drop_last:
+        return
+    try:
+        network.train()(images[:1])
+    except Exception as error:
+        raise StudyError(
+            f"the last batch of an epoch holds one image ({len(dataset.train_labels)} training "
+            f"images in batches of {data.batch_size}), and the network cannot train on it: {error}",
+            required="every batch must train, in all arms alike",
+            remedy="Set data.drop_last = true, or choose another data.batch_size",
+        ) from error
+
+
+def distinct_arms(jobs: Iterable[TrialJob]) -> list[TrialJob]:
+    """Return one job for each arm and grid point: those whose networks can differ."""
+    seen: dict[str, TrialJob] = {}
+    for job in jobs:
+        seen.setdefault(f"{job.trial.arm} {sorted(job.trial.grid.items(), key=str)}", job)
+    return list(seen.values())

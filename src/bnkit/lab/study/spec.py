@@ -1,0 +1,179 @@
+"""A study file → validated settings and the list of its trials."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bnkit.errors import StudyError
+from bnkit.lab.data.settings import DataSettings
+from bnkit.lab.networks.settings import NetworkSettings
+from bnkit.lab.study.arm_names import check_norm
+from bnkit.lab.study.claim_settings import ClaimSettings
+from bnkit.lab.study.defaults import DEFAULT_ARMS, DEFAULT_CLAIMS, DEFAULT_SEEDS
+from bnkit.lab.study.overrides import Settings, expand, overlay
+from bnkit.lab.study.spec_errors import unknown_key, validation_message
+from bnkit.lab.training.settings import TrainingSettings
+
+TRIAL_TABLES = ("data", "network", "training")
+
+
+class StudyTable(BaseModel):
+    """The `[study]` table: what the study is called and what it asks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str = ""
+    question: str = ""
+    source: str = ""
+
+
+class TrialSettings(BaseModel):
+    """All that determines one trial but its seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    norm: str = "batch"
+
+
+class StudySettings(BaseModel):
+    """A whole study file after profiles and command-line overrides were merged into it.
+
+    Attributes:
+        study: name, title, question, source.
+        data, network, training: the settings that all arms share, before their overrides.
+        arms: arm → its `norm` and its overrides.
+        grid: `seed` and any dotted key → list of values.
+        claims: what is to be judged.
+        fingerprints: hashes of data, network and loss, written into the resolved file of a run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: StudyTable
+    data: Mapping[str, Any]
+    network: Mapping[str, Any]
+    training: Mapping[str, Any]
+    arms: Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1)]
+    grid: Mapping[str, Annotated[list[Any], Field(min_length=1)]]
+    claims: tuple[ClaimSettings, ...] = ()
+    fingerprints: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _claims_name_arms(self) -> Self:
+        ids = [claim.id for claim in self.claims]
+        for claim_id in ids:
+            if ids.count(claim_id) > 1:
+                raise ValueError(f"two claims have the id {claim_id!r}; ids must be unique")
+        for claim in self.claims:
+            for arm in (claim.better, claim.than):
+                if arm is not None and arm not in self.arms:
+                    names = ", ".join(self.arms)
+                    raise ValueError(f"claim {claim.id!r} names arm {arm!r}; the arms are {names}")
+            for key in [*claim.where, *([claim.along] if claim.along else [])]:
+                if key not in self.grid:
+                    raise ValueError(f"claim {claim.id!r} names {key!r}, which is not in [grid]")
+        return self
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in the order given."""
+        return list(self.grid["seed"])
+
+    def to_dict(self) -> Settings:
+        """Return the settings as a study file holds them."""
+        content = self.model_dump(mode="json", exclude_none=True, exclude={"fingerprints"})
+        claims = [claim.model_dump(mode="json", exclude_defaults=True) for claim in self.claims]
+        return {**content, "claims": claims}
+
+
+class PlannedTrial(BaseModel):
+    """One trial of the plan: arm × grid point × seed, with its settings resolved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    seed: int
+    grid: Mapping[str, Any]
+    settings: TrialSettings
+
+
+def validate(content: Mapping[str, Any], where: str) -> StudySettings:
+    """Check a study file's content, already merged with profile and command line.
+
+    Args:
+        content: the file as nested dictionaries.
+        where: what error messages begin with, such as the file's name.
+
+    Raises:
+        StudyError: something is missing, unknown, or of a wrong type or value.
+    """
+    filled = {**content}
+    filled.setdefault("arms", DEFAULT_ARMS)
+    if "claims" not in content and set(filled["arms"]) >= set(DEFAULT_ARMS):
+        filled["claims"] = DEFAULT_CLAIMS
+    grid = filled.get("grid")
+    if grid is None or (isinstance(grid, Mapping) and "seed" not in grid):
+        filled["grid"] = {**(grid or {}), "seed": DEFAULT_SEEDS}
+    try:
+        settings = StudySettings.model_validate(filled)
+    except ValidationError as error:
+        raise StudyError(**validation_message(error), where=where) from error
+    _check_grid(settings, where)
+    plan(settings, where)
+    return settings
+
+
+def plan(settings: StudySettings, where: str = "study") -> list[PlannedTrial]:
+    """Return every trial: arms × grid points × seeds, in this order.
+
+    Raises:
+        StudyError: an arm or a grid point has settings that are not valid together.
+    """
+    base = {table: getattr(settings, table) for table in TRIAL_TABLES}
+    _trial_settings(base, where)
+    keys = [key for key in settings.grid if key != "seed"]
+    points = list(itertools.product(*(settings.grid[key] for key in keys)))
+    trials = []
+    for arm, overrides in settings.arms.items():
+        for values in points:
+            point = dict(zip(keys, values, strict=True))
+            merged = overlay(overlay(base, overrides), expand(point))
+            place = f"{where}: [arms.{arm}]" + (f" at {point}" if point else "")
+            resolved = _trial_settings(merged, place)
+            trials += [
+                PlannedTrial(arm=arm, seed=seed, grid=point, settings=resolved)
+                for seed in settings.seeds
+            ]
+    return trials
+
+
+def _trial_settings(merged: Settings, where: str) -> TrialSettings:
+    try:
+        settings = TrialSettings.model_validate(merged)
+    except ValidationError as error:
+        raise StudyError(**validation_message(error), where=where) from error
+    check_norm(settings.norm, where)
+    return settings
+
+
+def _check_grid(settings: StudySettings, where: str) -> None:
+    for seed in settings.seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            raise StudyError(
+                f"grid.seed holds {seed!r}", required="seeds are whole numbers from 0", where=where
+            )
+    for key, values in settings.grid.items():
+        if any(values.count(value) > 1 for value in values):
+            raise StudyError(
+                f"grid.{key} = {values}", required="each value may stand there once", where=where
+            )
+        if key != "seed" and key.split(".")[0] not in TRIAL_TABLES:
+            raise unknown_key(key, "grid", where)

@@ -1,0 +1,112 @@
+"""Validation errors in the words of a study file: which key, what was given, what is required."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, TypedDict, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bnkit.errors import StudyError
+from bnkit.lab.data.settings import DataSettings
+from bnkit.lab.networks.settings import NetworkSettings
+from bnkit.lab.study.claim_settings import ClaimSettings
+from bnkit.lab.training.settings import OptimizerSettings, TrainingSettings
+
+_OPTIMIZERS = {
+    get_args(model.model_fields["name"].annotation)[0]: model
+    for model in get_args(get_args(OptimizerSettings)[0])
+}
+
+
+class _Message(TypedDict):
+    given: str
+    required: str
+    remedy: str
+
+
+def known_keys() -> dict[str, tuple[str, ...]]:
+    """Return table → the keys it may hold; the top level is the table ""."""
+    optimizer_keys = {key for model in _OPTIMIZERS.values() for key in model.model_fields}
+    return {
+        "": ("study", "data", "network", "training", "grid", "arms", "claims", "profiles"),
+        "study": ("name", "title", "question", "source"),
+        "data": tuple(DataSettings.model_fields),
+        "network": tuple(NetworkSettings.model_fields),
+        "training": tuple(TrainingSettings.model_fields),
+        "training.optimizer": tuple(sorted(optimizer_keys)),
+        "claims": tuple(ClaimSettings.model_fields),
+        "arms": ("norm", "data", "network", "training"),
+    }
+
+
+def validation_message(error: ValidationError) -> _Message:
+    """Return the first of pydantic's errors as given, required, remedy."""
+    details = error.errors(include_url=False)
+    # An unknown key is often the cause of the others: the key it was meant to be is missing.
+    first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+    location = [part for part in first["loc"] if not _is_union_tag(part, first["loc"])]
+    key = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        return _unknown_key_message(location)
+    if first["type"] == "missing":
+        return _Message(given=f"{key} is missing", required="it must be given", remedy="")
+    if first["type"] == "value_error":
+        return _Message(given=str(first["ctx"]["error"]), required="", remedy="")
+    if first["type"].startswith("union_tag"):
+        names = ", ".join(_OPTIMIZERS)
+        return _Message(
+            given=f"{key}.name = {_tag(first)!r}", required=f"one of {names}", remedy=""
+        )
+    required = _lower_first(first["msg"]).replace("input should", "it should")
+    return _Message(given=f"{key} = {first['input']!r}", required=required, remedy="")
+
+
+def unknown_key(key: str, table: str, where: str) -> StudyError:
+    """Return the error for a dotted key that no table knows, with the nearest one that is known."""
+    candidates = [
+        f"{owner}.{name}"
+        for owner, names in known_keys().items()
+        if owner.startswith(("data", "network", "training"))
+        for name in names
+    ]
+    near = get_close_matches(key, candidates, n=1, cutoff=0.5)
+    return StudyError(
+        f"unknown key {key!r} in [{table}]",
+        required="a dotted key of [data], [network] or [training], or seed",
+        remedy=f"Did you mean {near[0]!r}?" if near else "",
+        where=where,
+    )
+
+
+def _unknown_key_message(location: Sequence[Any]) -> _Message:
+    *parents, name = location
+    table = ".".join(str(part) for part in parents if not isinstance(part, int))
+    keys = known_keys().get(table, ())
+    near = get_close_matches(str(name), keys, n=1)
+    place = f"in [{table}]" if table else "at the top level"
+    return _Message(
+        given=f"unknown key {name!r} {place}",
+        required=f"known keys are {_listed(keys)}" if keys else "",
+        remedy=f"Did you mean {near[0]!r}?" if near else "",
+    )
+
+
+def _is_union_tag(part: Any, location: Sequence[Any]) -> bool:
+    index = location.index(part)
+    return part in _OPTIMIZERS and index > 0 and location[index - 1] == "optimizer"
+
+
+def _tag(details: ErrorDetails) -> Any:
+    given = details["input"]
+    return given.get("name") if isinstance(given, dict) else given
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(keys)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,220 @@
+"""One trial, whole: build, rewrite, train, store."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnkit import __version__
+from bnkit.errors import BnkitError, NetworkError, TrialError
+from bnkit.inspection.target import is_target, load_target
+from bnkit.lab.data import Dataset
+from bnkit.lab.networks import build_network, named_builder
+from bnkit.lab.store import MetricRow, TrialRecord, TrialStore
+from bnkit.lab.study.arms import apply_arm, arm_notes
+from bnkit.lab.study.random_state import seed_everything, seeded
+from bnkit.lab.study.spec import PlannedTrial
+from bnkit.lab.training import Checkpoint, Loss, to_device, train
+from bnkit.rewrite import Rewrite
+
+EXAMPLE_SIZE = 4
+
+_METRICS = (
+    ("train loss", "train_loss", "nat"),
+    ("train accuracy", "train_accuracy", "share"),
+    ("test loss", "test_loss", "nat"),
+    ("test accuracy", "test_accuracy", "share"),
+)
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What a process needs to train one trial.
+
+    Attributes:
+        id: the trial's id.
+        trial: arm, seed, grid point, settings.
+        builder: the function given from Python that builds the network; None if settings name it.
+    """
+
+    id: str
+    trial: PlannedTrial
+    builder: Callable[..., nn.Module] | None = None
+
+
+def run_trial(
+    job: TrialJob, dataset: Dataset, root: Path, on_step: Callable[[int], None]
+) -> TrialRecord:
+    """Train one trial and store it; the process's random state and threads are put back.
+
+    Raises:
+        BnkitError: a message for the user; anything that the user's network or loss raises while it
+            trains becomes a `TrialError` that names the trial.
+    """
+    settings = job.trial.settings
+    started = time.perf_counter()
+    device = torch.device(settings.training.device)
+    with _repeatable(settings.training.threads), seeded(job.trial.seed, device):
+        try:
+            train_split, test_split = to_device(dataset, device)
+            rewrite = build_arm(job, dataset, train_split.images[:EXAMPLE_SIZE])
+            # Again, so that what draws random numbers during training (dropout) starts alike
+            # in all arms, whatever building and rewriting drew.
+            seed_everything(job.trial.seed)
+            run = train(
+                rewrite.model,
+                train_split,
+                test_split,
+                settings.training,
+                batch_size=settings.data.batch_size,
+                drop_last=settings.data.drop_last,
+                seed=job.trial.seed,
+                loss_function=loss_function(settings.training.loss),
+                on_checkpoint=on_step,
+            )
+        except BnkitError:
+            raise
+        except Exception as error:
+            raise TrialError(
+                f"raised {type(error).__name__}: {error}",
+                required="the network must train on every batch of the data",
+                remedy="Trials that had finished are kept; mend the network and run again",
+                where=f"arm {job.trial.arm!r}, seed {job.trial.seed}",
+            ) from error
+    notes = (*dataset.notes, *arm_notes(job.trial.arm, rewrite))
+    seconds = time.perf_counter() - started
+    record = _record(job, dataset.classes, run.diverged_step, notes, seconds)
+    TrialStore(root).save(record, list(_rows(run.checkpoints)))
+    return record
+
+
+def _record(
+    job: TrialJob, classes: int, diverged_step: int | None, notes: tuple[str, ...], seconds: float
+) -> TrialRecord:
+    settings = job.trial.settings
+    return TrialRecord(
+        id=job.id,
+        arm=job.trial.arm,
+        seed=job.trial.seed,
+        grid=dict(job.trial.grid),
+        spec=settings.model_dump(mode="json", exclude_none=True),
+        classes=classes,
+        status="complete" if diverged_step is None else "diverged",
+        diverged_step=diverged_step,
+        versions=versions(),
+        machine=machine(settings.training.device),
+        notes=notes,
+        seconds=round(seconds, 3),
+    )
+
+
+def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
+    """Build the trial's network on the example's device and apply its arm's rewrite.
+
+    Random numbers are drawn by the builder alone, so under one seed the weights that remain are
+    equal in all arms bit for bit.
+    """
+    settings = job.trial.settings
+    network = build_as_given(job, dataset, example)
+    return apply_arm(network, settings.norm, example, settings.network.name)
+
+
+def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Module:
+    """Build the trial's network on the example's device, before its arm's rewrite."""
+    named = job.trial.settings.network
+    builder = job.builder or _load_builder(named.name)
+    network = build_network(
+        builder, named.name, dataset.input_shape, dataset.classes, named.args
+    ).to(example.device)
+    _materialize(network, example, named.name)
+    return network
+
+
+def loss_function(name: str) -> Loss:
+    """Return the loss: cross-entropy on logits, or the user's function of (logits, labels)."""
+    if name == "cross-entropy":
+        return nn.functional.cross_entropy
+    loss: Loss = load_target(name, Path.cwd())
+    return loss
+
+
+def _load_builder(name: str) -> Callable[..., nn.Module]:
+    if not is_target(name):
+        return named_builder(name)
+    builder: Callable[..., nn.Module] = load_target(name, Path.cwd())
+    return builder
+
+
+def _materialize(network: nn.Module, example: Tensor, name: str) -> None:
+    """Run a network with lazy modules once, so that its weights exist before they are read."""
+    if not any(torch.nn.parameter.is_lazy(tensor) for tensor in network.parameters()):
+        return
+    try:
+        with torch.no_grad():
+            network.eval()(example)
+    except Exception as error:
+        raise NetworkError(
+            f"raised {type(error).__name__} on data of shape {tuple(example.shape)}: {error}",
+            required="it must take images of the data's shape",
+            remedy="Build it from input_shape, or give data.image_size or data.colour",
+            where=f"network {name}",
+        ) from error
+
+
+def _rows(checkpoints: list[Checkpoint]) -> Iterator[MetricRow]:
+    for checkpoint in checkpoints:
+        for metric, attribute, unit in _METRICS:
+            value = getattr(checkpoint, attribute)
+            yield MetricRow(checkpoint.step, checkpoint.epoch, metric, value, unit)
+
+
+@contextmanager
+def _repeatable(threads: int) -> Iterator[None]:
+    """Fix what changes sums in their last digits: the number of threads, cuDNN's algorithms."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    return {
+        "bnkit": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+    }
+
+
+def machine(device: str) -> Mapping[str, Any]:
+    """Return what a trial ran on."""
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "accelerator": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

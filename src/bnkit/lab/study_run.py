@@ -1,0 +1,169 @@
+"""One call from a study to its results: the same door for Python and for the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bnkit.errors import NetworkError, StudyError
+from bnkit.lab.data import DataSettings
+from bnkit.lab.data.names import GIVEN, SOURCES
+from bnkit.lab.study.progress import Progress, Silent, progress_for
+from bnkit.lab.study.runner import Run, rejudge
+from bnkit.lab.study.study_file import find_study, resolve
+from bnkit.lab.study_result import StudyResult
+
+
+def run(
+    study: str | Path | Mapping[str, Any],
+    *,
+    network: str | Callable[..., Any] | None = None,
+    data: Any = None,
+    seeds: int | Sequence[int] | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    quick: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+    command: str = "",
+) -> StudyResult:
+    """Run a study: train its missing trials, judge its claims, write its folder and its page.
+
+    Args:
+        study: name of a study of the catalogue, path of a study file, or its content as a
+            dictionary. `{}` with `network`, `data` and `training` overrides is enough.
+        network: what to train instead: a name, `file.py:attribute`, or a function or class that
+            returns a new module, called with `input_shape=` and `classes=` if it takes them.
+        data: what to train on instead: `"digits"`, the path of an image folder or .npz file, a
+            `[data]` table as a dictionary, or arrays: (images, labels), (train_images,
+            train_labels, test_images, test_labels), or a mapping with those names.
+        seeds: N for 0 … N−1, or the seeds.
+        out: the study's folder; default `runs/<study>`.
+        device: where to train.
+        quick: use the study's quick profile.
+        overrides: dotted key → value, such as {"training.epochs": 5}.
+        workers: processes; default the cores divided by threads per trial.
+        progress: show progress on standard error; default only if it is a terminal.
+        command: what repeats the run, for the report; default this call.
+
+    Returns:
+        The results; printing them shows the verdicts.
+
+    Raises:
+        BnkitError: a message for the user; earlier results in `out` are left as they were.
+    """
+    if workers is not None and workers < 1:
+        raise StudyError(f"workers = {workers}", required="at least one process")
+    source = find_study(study)
+    if isinstance(study, Mapping):
+        named = {"name": "study", **source.content.get("study", {})}
+        source = replace(source, content={**source.content, "study": named})
+    builder = network if callable(network) else None
+    changes = {
+        **_network_changes(network),
+        **_data_changes(data),
+        **(overrides or {}),
+        **_choices(seeds, device),
+    }
+    settings = resolve(source, quick=quick, overrides=changes)
+    root = Path(out) if out is not None else Path("runs") / settings.study.name
+    Run(
+        settings=settings,
+        root=root,
+        builder=builder,
+        arrays=data if changes.get("data.name") == GIVEN else None,
+        command=command or _call_text(study, network, data, seeds, out),
+        workers=workers,
+        progress=_progress(progress),
+    ).execute()
+    return write_page(root)
+
+
+def report(folder: str | Path) -> StudyResult:
+    """Judge a study's folder again from its stored trials and write its page anew.
+
+    Raises:
+        StoreError: the folder holds no study, or no finished trial.
+    """
+    root = Path(folder)
+    rejudge(root)
+    return write_page(root)
+
+
+def write_page(root: Path) -> StudyResult:
+    """Read a study's results and write its page beside them."""
+    result = StudyResult.read(root)
+    result.report()
+    return result
+
+
+def _network_changes(network: Any) -> dict[str, Any]:
+    if network is None:
+        return {}
+    if hasattr(network, "forward") and not isinstance(network, type):
+        raise NetworkError(
+            f"network is a module, an instance of {type(network).__name__}",
+            required="a study builds a new network for every trial, so it needs a function or "
+            "class that returns one",
+            remedy=f"Give the class, network={type(network).__name__}, or a function",
+        )
+    if callable(network):
+        return {"network.name": f"{GIVEN}:{getattr(network, '__name__', type(network).__name__)}"}
+    if not isinstance(network, str):
+        raise StudyError(
+            f"network is a {type(network).__name__}",
+            required="a name, file.py:attribute, or a function or class that returns a new module",
+        )
+    return {"network.name": network}
+
+
+def _data_changes(data: Any) -> dict[str, Any]:
+    """Return the overrides that make a study train on what was given."""
+    if data is None:
+        return {}
+    if isinstance(data, str | Path):
+        if str(data) in SOURCES:
+            return {"data.name": str(data)}
+        kind = "folder" if Path(data).expanduser().is_dir() else "arrays"
+        return {"data.name": kind, "data.path": str(data)}
+    if isinstance(data, Mapping) and set(data) <= set(DataSettings.model_fields):
+        names = sorted(data, key=lambda key: key != "name")
+        return {f"data.{name}": data[name] for name in names}
+    return {"data.name": GIVEN}
+
+
+def _choices(seeds: int | Sequence[int] | None, device: str | None) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    if seeds is not None:
+        chosen["grid.seed"] = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if device is not None:
+        chosen["training.device"] = device
+    return chosen
+
+
+def _progress(show: bool | None) -> Progress:
+    if show is None:
+        show = sys.stderr.isatty()
+    return progress_for(sys.stderr) if show else Silent()
+
+
+def _call_text(study: Any, network: Any, data: Any, seeds: Any, out: Any) -> str:
+    """Return the call as text; what cannot be written in a line is named by its type."""
+    arguments = [_short(study)]
+    for name, value in (("network", network), ("data", data), ("seeds", seeds), ("out", out)):
+        if value is not None:
+            arguments.append(f"{name}={_short(value)}")
+    return f"bnkit.lab.run({', '.join(arguments)})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str | Path):
+        return repr(str(value))
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"<{type(value).__name__}>"

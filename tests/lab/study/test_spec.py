@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnkit.errors import StudyError
+from bnkit.lab.study.fingerprints import trial_id
+from bnkit.lab.study.overrides import expand, overlay
+from bnkit.lab.study.spec import plan, validate
+from bnkit.lab.study.study_file import catalogue, find_study, resolve
+
+BASE: dict[str, Any] = {
+    "study": {"name": "example"},
+    "data": {"name": "digits"},
+    "network": {"name": "three-conv"},
+    "training": {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.1}},
+    "grid": {"seed": [0, 1, 2]},
+    "arms": {"without": {"norm": "none"}, "with": {"norm": "batch"}},
+    "claims": [
+        {
+            "id": "accuracy",
+            "text": "higher",
+            "kind": "higher",
+            "metric": "test accuracy",
+            "better": "with",
+            "than": "without",
+        }
+    ],
+}
+
+
+def changed(dotted: dict[str, Any]) -> dict[str, Any]:
+    return overlay(BASE, expand(dotted))
+
+
+def test_trials_are_arms_by_grid_points_by_seeds_in_this_order() -> None:
+    settings = validate(
+        {**BASE, "grid": {"seed": [0, 1], "training.optimizer.lr": [0.1, 0.2]}}, "x"
+    )
+    trials = plan(settings)
+    assert [(t.arm, t.grid["training.optimizer.lr"], t.seed) for t in trials] == [
+        (arm, lr, seed) for arm in ("without", "with") for lr in (0.1, 0.2) for seed in (0, 1)
+    ]
+    assert [t.settings.training.optimizer.lr for t in trials] == [
+        t.grid["training.optimizer.lr"] for t in trials
+    ]
+
+
+def test_overrides_merge_in_the_order_file_profile_arm_grid_command_line() -> None:
+    content = {
+        **changed({"training.epochs": 1, "data.batch_size": 1}),
+        "profiles": {"quick": {"training": {"epochs": 2}, "data": {"batch_size": 2}}},
+        "grid": {"seed": [0], "data.batch_size": [4]},
+    }
+    content["arms"] = {
+        "without": {"norm": "none", "data": {"batch_size": 3}, "training": {"epochs": 3}},
+        "with": {"norm": "batch"},
+    }
+    source = find_study(content)
+    sizes = {t.arm: t.settings.data.batch_size for t in plan(resolve(source, quick=True))}
+    epochs = {t.arm: t.settings.training.epochs for t in plan(resolve(source, quick=True))}
+    assert sizes == {"without": 4, "with": 4}, "the grid comes after the arm"
+    assert epochs == {"without": 3, "with": 2}, (
+        "the arm after the profile, the profile after the file"
+    )
+    settings = resolve(source, quick=True, overrides={"data.batch_size": 5, "training.epochs": 6})
+    assert {(t.settings.data.batch_size, t.settings.training.epochs) for t in plan(settings)} == {
+        (5, 6)
+    }
+
+
+def test_arms_claims_and_seeds_may_be_left_out() -> None:
+    content = {key: BASE[key] for key in ("study", "data", "network", "training")}
+    settings = validate(content, "x")
+    assert list(settings.arms) == ["without", "with"]
+    assert [claim.id for claim in settings.claims] == ["accuracy", "training-loss"]
+    assert settings.seeds == [0, 1, 2, 3, 4]
+
+
+def test_an_empty_list_of_claims_stays_empty_through_the_resolved_file() -> None:
+    settings = validate({**BASE, "claims": []}, "x")
+    assert validate(settings.to_dict(), "x").claims == ()
+
+
+def test_the_resolved_file_plans_the_same_trials() -> None:
+    settings = resolve(find_study("digits"), overrides={"training.epochs": 3})
+    assert plan(validate(settings.to_dict(), "x")) == plan(settings)
+
+
+@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_study_of_the_catalogue_is_valid(name: str, quick: bool) -> None:
+    settings = resolve(find_study(name), quick=quick)
+    assert settings.study.name == name
+    assert settings.study.title
+    assert settings.study.question.endswith("?")
+    assert settings.claims
+
+
+FINGERPRINTS = {"data": "d", "network": "n"}
+
+
+def ids(content: dict[str, Any]) -> list[str]:
+    return [trial_id(trial, FINGERPRINTS) for trial in plan(validate(content, "x"))]
+
+
+def test_ids_are_distinct_and_repeatable() -> None:
+    assert ids(BASE) == ids(BASE)
+    assert len(set(ids(BASE))) == 6
+
+
+@pytest.mark.parametrize(
+    "dotted",
+    [
+        {"training.epochs": 3},
+        {"training.optimizer.lr": 0.2},
+        {"training.threads": 2},
+        {"training.device": "cuda"},
+        {"data.batch_size": 16},
+        {"data.image_size": 16},
+        {"network.args": {"filters": 8}},
+        {"network.name": "dense"},
+        {"training.loss": "loss.py:function"},
+    ],
+    ids=str,
+)
+def test_ids_change_with_whatever_changes_a_trial(dotted: dict[str, Any]) -> None:
+    assert not set(ids(BASE)) & set(ids(changed(dotted)))
+
+
+def test_ids_change_with_fingerprints() -> None:
+    trial = plan(validate(BASE, "x"))[0]
+    assert trial_id(trial, FINGERPRINTS) != trial_id(trial, {**FINGERPRINTS, "data": "other"})
+
+
+@pytest.mark.parametrize("dotted", [{"study.title": "other"}, {"study.name": "other"}], ids=str)
+def test_ids_do_not_change_with_words(dotted: dict[str, Any]) -> None:
+    assert ids(BASE) == ids(changed(dotted))
+    assert ids(BASE) == ids({**BASE, "claims": []})
+
+
+def test_ids_do_not_depend_on_where_files_lie() -> None:
+    def moved(place: str) -> list[str]:
+        return ids(
+            changed(
+                {
+                    "data.name": "folder",
+                    "data.path": f"/{place}/images",
+                    "network.name": f"/{place}/net.py:build",
+                }
+            )
+        )
+
+    assert moved("here") == moved("there")
+
+
+def test_more_seeds_keep_the_trials_there_are() -> None:
+    more = {**BASE, "grid": {"seed": [0, 1, 2, 3]}}
+    assert set(ids(BASE)) < set(ids(more))
+
+
+BAD = {
+    "unknown top-level key": ({"trainig": {}}, r"unknown key 'trainig'.*Did you mean 'training'"),
+    "unknown data key": ({"data.batchsize": 3}, r"unknown key 'batchsize' in \[data\].*batch_size"),
+    "unknown training key": ({"training.epoch": 3}, r"unknown key 'epoch' in \[training\].*epochs"),
+    "unknown optimizer key": (
+        {"training.optimizer.momntum": 0.9},
+        r"unknown key 'momntum' in \[training.optimizer\].*momentum",
+    ),
+    "unknown optimizer": (
+        {"training.optimizer.name": "sdg"},
+        r"training.optimizer.name = 'sdg'; one of sgd, adam",
+    ),
+    "negative learning rate": (
+        {"training.optimizer.lr": -0.1},
+        r"training.optimizer.lr = -0.1; it should be greater than 0",
+    ),
+    "infinite learning rate": ({"training.optimizer.lr": float("inf")}, "finite"),
+    "zero epochs": ({"training.epochs": 0}, r"training.epochs = 0; it should be greater than 0"),
+    "epochs and steps": (
+        {"training": {"epochs": 1, "steps": 1}},
+        "training.epochs or training.steps",
+    ),
+    "text for a number": ({"data.batch_size": "many"}, r"data.batch_size = 'many'; it should be"),
+    "unknown data": (
+        {"data.name": "digit"},
+        "data.name = .digit.; one of digits, folder, arrays.*digits",
+    ),
+    "folder without path": ({"data.name": "folder"}, "needs data.path"),
+    "unknown norm": ({"arms.with.norm": "bach"}, r"\[arms.with\]: norm = 'bach'.*'batch'"),
+    "unknown arm key": ({"arms.with.lr": 1}, r"\[arms.with\]: unknown key 'lr'"),
+    "unknown grid key": (
+        {"grid": {"seed": [0], "optimizer.lr": [1]}},
+        r"unknown key 'optimizer.lr' in \[grid\].*'training.optimizer.lr'",
+    ),
+    "wrong grid key": (
+        {"grid": {"seed": [0], "training.optimizer.lrr": [1]}},
+        r"unknown key 'lrr' in \[training.optimizer\].*'lr'",
+    ),
+    "empty grid": ({"grid": {"seed": []}}, "grid.seed"),
+    "seed twice": ({"grid": {"seed": [1, 1]}}, "each value may stand there once"),
+    "seed of text": ({"grid": {"seed": ["a"]}}, "whole numbers"),
+    "negative seed": ({"grid": {"seed": [-1]}}, "whole numbers"),
+    "bad name": ({"study.name": "a/b"}, "study.name = 'a/b'"),
+    "missing name": ({"study": {"title": "x", "name": None}}, "study.name"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_message_that_names_it(case: str) -> None:
+    dotted, words = BAD[case]
+    content = {**BASE, **dotted} if "grid" in dotted else changed(dotted)
+    if case == "epochs and steps":
+        content["training"]["steps"] = 1
+        content["training"]["epochs"] = 1
+    with pytest.raises(StudyError, match=f"(?s){words}"):
+        resolve(find_study(content))
+
+
+CLAIM = BASE["claims"][0]
+BAD_CLAIMS = {
+    "unknown arm": ({"than": "none"}, "names arm 'none'; the arms are without, with"),
+    "unknown kind": ({"kind": "greater"}, "kind"),
+    "unknown key": ({"metrik": 1}, r"unknown key 'metrik' in \[claims\].*metric"),
+    "same arm": ({"than": "with"}, "the same arm"),
+    "margin missing": ({"kind": "equivalent"}, "needs margin"),
+    "factor missing": ({"kind": "ratio-at-least"}, "needs factor"),
+    "along missing": ({"kind": "trend"}, "needs along"),
+    "not in grid": ({"where": {"training.epochs": 3}}, r"not in \[grid\]"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CLAIMS)
+def test_a_mistake_in_a_claim_is_one_message(case: str) -> None:
+    change, words = BAD_CLAIMS[case]
+    with pytest.raises(StudyError, match=words):
+        validate({**BASE, "claims": [{**CLAIM, **change}]}, "x")
+
+
+def test_two_claims_of_one_id_are_refused() -> None:
+    with pytest.raises(StudyError, match="two claims have the id 'accuracy'"):
+        validate({**BASE, "claims": [CLAIM, CLAIM]}, "x")
+
+
+def test_an_unknown_study_names_the_nearest() -> None:
+    with pytest.raises(StudyError, match=r"no study 'digit'.*Did you mean 'digits'"):
+        find_study("digit")
+
+
+def test_malformed_toml_names_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('[study]\nname = "x"\ntitle = unquoted\n')
+    with pytest.raises(StudyError, match=r"s.toml: not valid TOML: .*line 3"):
+        find_study(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        StudyError, match=r"cannot read the study file .*absent.toml \(No such file"
+    ):
+        find_study(tmp_path / "absent.toml")
+
+
+def test_quick_without_a_quick_profile_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"no \[profiles.quick\]"):
+        resolve(find_study(BASE), quick=True)
+
+
+def test_paths_are_relative_to_the_study_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[data]\nname = "folder"\npath = "images"\n[network]\nname = "net.py:build"\n'
+        '[training]\nepochs = 1\noptimizer = { name = "adam" }\n'
+    )
+    settings = resolve(find_study(file))
+    assert settings.study.name == "mine"
+    assert settings.data["path"] == str(tmp_path / "images")
+    assert settings.network["name"] == f"{tmp_path / 'net.py'}:build"
+
+
+def test_paths_on_the_command_line_are_relative_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = resolve(find_study("digits"), overrides={"network.name": "net.py:build"})
+    assert settings.network["name"] == f"{tmp_path / 'net.py'}:build"
