@@ -2,7 +2,12 @@
 
     BnkitError
     ├── ArgumentError            (ValueError)    an argument has a value it must not have
+    │   ├── ArgumentTypeError    (TypeError)     an argument is of a type it must not be of
+    │   └── UnusableArgumentError (RuntimeError) as above, where torch raises RuntimeError
     ├── TensorShapeError         (ValueError)    a tensor of the wrong rank or size
+    │   └── TensorAxisError      (IndexError)    a tensor lacks the channel axis
+    ├── TensorTypeError          (TypeError)     something that is no tensor
+    ├── TensorDtypeError         (NotImplementedError)  a dtype batch norm is not defined for
     ├── TensorMismatchError      (RuntimeError)  tensors that do not fit together
     ├── KernelUnavailableError   (RuntimeError)  a kernel asked for by name cannot run
     ├── MissingExtraError        (ImportError)   an optional dependency is not installed
@@ -54,8 +59,28 @@ class ArgumentError(BnkitError, ValueError):
     """An argument has a value that it must not have."""
 
 
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of a type it must not be of."""
+
+
+class UnusableArgumentError(ArgumentError, RuntimeError):
+    """An argument whose value torch refuses with a RuntimeError."""
+
+
 class TensorShapeError(BnkitError, ValueError):
     """A tensor has a rank or size that the operation cannot take."""
+
+
+class TensorAxisError(TensorShapeError, IndexError):
+    """A tensor lacks the channel axis, or its channel axis is empty."""
+
+
+class TensorTypeError(BnkitError, TypeError, AttributeError):
+    """Something that is no tensor stands where a tensor must."""
+
+
+class TensorDtypeError(BnkitError, NotImplementedError):
+    """A tensor of a dtype that batch norm is not defined for."""
 
 
 class TensorMismatchError(BnkitError, RuntimeError):

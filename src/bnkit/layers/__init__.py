@@ -1,0 +1,19 @@
+"""Layers: drop-in for their torch namesakes, computed by bnkit's kernels."""
+
+from typing import TYPE_CHECKING
+
+from bnkit._lazy import attach
+
+if TYPE_CHECKING:
+    from bnkit.layers.batch_norm import BatchNorm1d as BatchNorm1d
+    from bnkit.layers.batch_norm import BatchNorm2d as BatchNorm2d
+    from bnkit.layers.batch_norm import BatchNorm3d as BatchNorm3d
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "BatchNorm1d": "bnkit.layers.batch_norm",
+        "BatchNorm2d": "bnkit.layers.batch_norm",
+        "BatchNorm3d": "bnkit.layers.batch_norm",
+    },
+)

@@ -1,0 +1,116 @@
+"""Which kernel is chosen, why, and what happens to a wrong name."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+import torch
+
+import bnkit
+from bnkit.errors import ArgumentError, KernelUnavailableError
+from bnkit.kernels import dispatch, kernel_for, kernel_named, kernel_names, use_kernel
+from bnkit.kernels.reference import ReferenceKernel
+
+X = torch.zeros(2, 3)
+
+
+def test_auto_picks_eager_and_says_why() -> None:
+    choice = bnkit.kernel_for(X)
+    assert choice.name == "eager"
+    assert str(choice) == "eager: auto, torch's own operators, on any device"
+
+
+def test_a_name_in_the_call_goes_before_use_kernel() -> None:
+    with use_kernel("reference"):
+        assert kernel_for(X).name == "reference"
+        assert "asked for by use_kernel" in kernel_for(X).reason
+        named = kernel_for(X, "eager")
+    assert named.name == "eager"
+    assert "named in the call" in named.reason
+
+
+def test_blocks_nest_and_auto_undoes() -> None:
+    with use_kernel("reference"):
+        with use_kernel("auto"):
+            assert kernel_for(X).name == "eager"
+        assert kernel_for(X).name == "reference"
+    assert kernel_for(X).name == "eager"
+
+
+def test_a_block_ends_when_its_body_raises() -> None:
+    with pytest.raises(KeyError), use_kernel("reference"):
+        raise KeyError
+    assert kernel_for(X).name == "eager"
+    assert dispatch._open_blocks == 0
+
+
+def test_a_block_holds_in_its_own_thread_only() -> None:
+    seen: list[str] = []
+    with use_kernel("reference"):
+        thread = threading.Thread(target=lambda: seen.append(kernel_for(X).name))
+        thread.start()
+        thread.join()
+    assert seen == ["eager"]
+
+
+def test_a_block_holds_in_its_own_task_only() -> None:
+    async def inside(started: asyncio.Event, done: asyncio.Event) -> str:
+        with use_kernel("reference"):
+            started.set()
+            await done.wait()
+            return kernel_for(X).name
+
+    async def both() -> tuple[str, str]:
+        started, done = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(inside(started, done))
+        await started.wait()
+        outside = kernel_for(X).name
+        done.set()
+        return outside, await task
+
+    assert asyncio.run(both()) == ("eager", "reference")
+
+
+@pytest.mark.parametrize("ask", [use_kernel, kernel_named, lambda name: kernel_for(X, name)])
+def test_an_unknown_name_is_an_error_with_the_nearest_known_one(ask: object) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"there is no kernel 'refrence'.*nearest is 'reference'"
+    ):
+        ask("refrence")  # type: ignore[operator]
+
+
+def test_a_name_like_no_other_lists_the_kernels() -> None:
+    with pytest.raises(ArgumentError, match=r"the kernels are auto, eager, reference\.$"):
+        use_kernel("xyz")
+
+
+def test_a_kernel_named_that_cannot_run_raises_and_auto_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ReferenceKernel, "refusal", lambda self, x: "it is Sunday")
+    with pytest.raises(KernelUnavailableError, match=r"'reference'.*it is Sunday"):
+        kernel_for(X, "reference")
+    monkeypatch.setattr(dispatch, "_FASTER_THAN_EAGER", ("reference",))
+    choice = kernel_for(X)
+    assert choice.name == "eager"
+    assert "reference cannot: it is Sunday" in choice.reason
+
+
+def test_auto_takes_the_fastest_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_FASTER_THAN_EAGER", ("reference",))
+    assert kernel_for(X).name == "reference"
+
+
+def test_the_reference_refuses_where_there_is_no_float64() -> None:
+    class OnAppleGpu(torch.Tensor):
+        device = torch.device("mps")
+
+    x = torch.zeros(2, 3).as_subclass(OnAppleGpu)
+    assert "float64" in str(ReferenceKernel().refusal(x))
+
+
+def test_every_kernel_loads_under_its_name() -> None:
+    for name in kernel_names():
+        assert kernel_named(name).name == name
