@@ -1,0 +1,35 @@
+"""Every example runs, from an empty folder, as a reader runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from source_tree import ROOT
+
+PRINTED = {
+    "against_the_reference.py": ["here: eager", "largest difference of any gradient: "],
+    "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
+    "remove_batch_norm.py": ["1: batch norm removed", "0: bias of zeros added", "Identity()"],
+}
+
+
+def test_every_example_is_listed() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == PRINTED.keys()
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_runs_and_prints_what_it_promises(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in PRINTED[name]:
+        assert words in done.stdout, done.stdout
