@@ -33,7 +33,8 @@ def module_name(file: Path) -> str:
 def imports_of(file: Path) -> Iterator[Import]:
     """Yield every import of a file, those inside functions and `TYPE_CHECKING` blocks included.
 
-    `from package import name` is reported as `package.name` where that is a module.
+    `from package import name` is reported as `package.name` where that is a module, and where the
+    package is bnkit itself, whose names live everywhere.
     """
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -44,7 +45,8 @@ def imports_of(file: Path) -> Iterator[Import]:
             base = node.module or ""
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                yield Import(file, node.lineno, full if _is_module(full) else base)
+                is_whole = base == "bnkit" or _is_module(full)
+                yield Import(file, node.lineno, full if is_whole else base)
 
 
 def _is_module(name: str) -> bool:

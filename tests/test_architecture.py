@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from bnkit._extras import EXTRAS
 from source_tree import ROOT, imports_of, module_name, source_files
 
 # folder (or module) → what it may import beside itself, `bnkit.errors` and `bnkit._lazy`.
 # The longest key that fits a module counts. docs/architecture.md prints the same table.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "_lazy": set(),
+    "_extras": set(),
+    "_lazy": {"_extras"},
     "kernels": set(),
     "functional": {"kernels.dispatch"},
     "layers": {"functional"},
@@ -47,7 +51,6 @@ FORBIDDEN_PACKAGES = {
     "lab.data": {"torch"},
     "cli": {"torch"},
 }
-# Names that `bnkit/__init__.py` re-exports lazily live everywhere.
 ROOT_MODULE = ""
 
 
@@ -63,7 +66,7 @@ def violations(module: str, imported: str) -> bool:
     if not imported.startswith("bnkit"):
         return imported.split(".", maxsplit=1)[0] in FORBIDDEN_PACKAGES.get(owner(module), set())
     target = imported.removeprefix("bnkit").removeprefix(".")
-    if target in EVERYONE or target == "":
+    if target in EVERYONE:
         return False
     key = owner(module)
     if target == key or target.startswith(f"{key}."):
@@ -91,6 +94,8 @@ def test_imports_follow_the_table(file: Path) -> None:
     ("module", "imported"),
     [
         ("kernels.eager", "bnkit.functional"),
+        ("kernels.eager", "bnkit.remove"),
+        ("kernels.eager", "bnkit"),
         ("functional.normalization", "bnkit.kernels.eager"),
         ("lab.report.page", "bnkit.lab.study.claims"),
         ("lab.report.page", "torch"),
@@ -111,7 +116,7 @@ def test_the_documented_table_is_this_one() -> None:
         if len(cells) >= 4
     }
     for key, allowed in ALLOWED.items():
-        if key in ("errors", "_lazy"):
+        if key in ("errors", "_extras", "_lazy"):
             continue
         assert key in rows, f"docs/architecture.md has no row for `{key}`"
         for name in allowed - {""}:
@@ -148,3 +153,10 @@ def test_a_module_never_bears_the_name_of_what_its_package_exports(file: Path) -
         assert not exported_from_elsewhere, (
             f"{module_name(file)} exports {name!r}, and has a module of that name"
         )
+
+
+def test_the_extras_are_those_of_the_project_file() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for extra, modules in EXTRAS.items():
+        listed = project["optional-dependencies"][extra]
+        assert {re.split(r"[<>=]", requirement)[0] for requirement in listed} == modules.keys()

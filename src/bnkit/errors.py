@@ -25,6 +25,9 @@ catches torch's errors catches ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class BnkitError(Exception):
     """Base of all errors of bnkit: what was given, what is required, the remedy, and where.
@@ -49,6 +52,12 @@ class BnkitError(Exception):
         head = f"{self.where}: {self.given}" if self.where else self.given
         body = f"{head}; {self.required}" if self.required else head
         return f"{_sentence(body)} {_sentence(self.remedy)}" if self.remedy else _sentence(body)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the remedy "Did you mean …?" with the nearest known name, empty if none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]!r}?" if near else ""
 
 
 def _sentence(text: str) -> str:

@@ -86,7 +86,7 @@ def test_run_prints_the_table_the_verdicts_and_the_page(bnkit: Bnkit, tmp_path: 
     assert err.count(": test accuracy 0.") == 6
     for words in ("test accuracy", "without", "with", "supported: test accuracy", "lies above 0"):
         assert words in out
-    assert out.endswith("The page: runs/small/report.html\n")
+    assert out.endswith("The report: runs/small/report.html\n")
     assert all(line == line.rstrip() and len(line) <= 80 for line in out.splitlines())
     page = (tmp_path / "runs" / "small" / "report.html").read_text("utf-8")
     assert "bnkit study run small.toml --workers 1" in page
@@ -190,12 +190,19 @@ def test_a_mistake_is_one_message_and_exit_code_2(bnkit: Bnkit, case: str, tmp_p
     assert made == set(), "nothing is left behind"
 
 
-def test_a_missing_extra_names_it(bnkit: Bnkit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "polars" else name)
-    code, _, err = bnkit("study", "list")
-    assert code == 2
-    assert "not installed: polars" in err
-    assert "pip install 'bnkit[lab]'" in err
+@pytest.mark.parametrize("missing", ["polars", "scipy", "joblib"])
+def test_a_missing_extra_names_it(missing: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from bnkit.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "study", "run", "digits"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"not installed: {missing}" in done.stderr
+    assert "pip install 'bnkit[lab]'" in done.stderr
 
 
 def test_a_terminal_gets_a_bar_with_the_time_left(tmp_path: Path) -> None:
@@ -226,3 +233,25 @@ def test_a_terminal_gets_a_bar_with_the_time_left(tmp_path: Path) -> None:
     assert "trial 0/6" in text
     assert "0:00:0" in text, "the time left"
     assert "test accuracy at the end is higher with batch norm" in text
+
+
+def test_several_reports_are_one_json_list(bnkit: Bnkit) -> None:
+    arguments = ("study", "run", "small.toml", "--quick", "--workers", "1", "--quiet")
+    bnkit(*arguments, "--out", "a")
+    bnkit(*arguments, "--out", "b")
+    code, out, _ = bnkit("study", "report", "a", "b", "--format", "json")
+    assert code == 0
+    assert [found["folder"] for found in json.loads(out)] == ["a", "b"]
+
+
+def test_a_pipe_that_takes_ascii_only_gets_ascii(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("bnkit")), "study", "run", "small.toml", "--quick"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "inconclusive" in done.stdout.decode("ascii")

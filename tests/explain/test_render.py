@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from bnkit.cli.output_format import in_ascii
 from bnkit.explain import example_batch, render_json, render_text, work_through
-from bnkit.explain.render import in_ascii
 from bnkit.explain.tables import format_numbers
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")

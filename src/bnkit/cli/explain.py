@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from bnkit.cli.output_format import FormatOption, OutputFormat
+from bnkit.cli.output_format import FormatOption, OutputFormat, print_text
 
 
 def explain(
@@ -33,7 +32,7 @@ def explain(
     """One batch through batch normalization, step by step with every number."""
     from bnkit.explain.batch import EXAMPLE_CHANNEL_NAMES, example_batch
     from bnkit.explain.batch_file import read_batch
-    from bnkit.explain.render import in_ascii, render_json, render_text
+    from bnkit.explain.render import render_json, render_text
     from bnkit.explain.worked_example import work_through
 
     batch = example_batch() if input_file is None else read_batch(input_file)
@@ -50,13 +49,4 @@ def explain(
         typer.echo(render_json(example))
         return
     text = render_text(example, EXAMPLE_CHANNEL_NAMES if input_file is None else ())
-    typer.echo(text if _can_print(text) else in_ascii(text))
-
-
-def _can_print(text: str) -> bool:
-    """Whether the terminal or pipe takes √, Σ and the like, which some Windows code pages lack."""
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
+    print_text(text)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+
+_ASCII = str.maketrans(
+    {"Σ": "sum", "√": "sqrt", "·": "*", "−": "-", "²": "^2", "←": "<-", "×": "x", "γ": "gamma"}
+    | {"β": "beta", "→": "->", "…": "...", "✓": "+", "✗": "x", "─": "-", "–": "-", "±": "+-"}
+)
 
 
 class OutputFormat(StrEnum):
@@ -19,6 +25,25 @@ class OutputFormat(StrEnum):
 FormatOption = Annotated[
     OutputFormat, typer.Option("--format", help="How to print: text for people, json for programs.")
 ]
+
+
+def print_text(text: str) -> None:
+    """Print text; in ASCII if the terminal or pipe lacks √, Σ and the like."""
+    typer.echo(text if can_print(text) else in_ascii(text))
+
+
+def can_print(text: str) -> bool:
+    """Return whether standard output takes the text as it is."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def in_ascii(text: str) -> str:
+    """Return the text in ASCII, for a terminal or pipe that takes nothing else."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
 
 
 def print_json(content: Any) -> None:

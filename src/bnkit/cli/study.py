@@ -9,26 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnkit.cli.output_format import FormatOption, OutputFormat, print_json
-from bnkit.errors import MissingExtraError, StudyError
+from bnkit.cli.output_format import (
+    FormatOption,
+    OutputFormat,
+    can_print,
+    print_json,
+    print_text,
+)
+from bnkit.errors import StudyError
 
 if TYPE_CHECKING:
     from bnkit.lab import StudyResult
 
 REFUTED = 1
 INTERRUPTED = 130
-_LAB_PACKAGES = (
-    "cloudpickle",
-    "jinja2",
-    "joblib",
-    "PIL",
-    "plotly",
-    "polars",
-    "pydantic",
-    "scipy",
-    "sklearn",
-    "tomli_w",
-)
 
 study_app = typer.Typer(
     help="Train with and without batch norm, and say with evidence whether it helped.",
@@ -39,11 +33,10 @@ study_app = typer.Typer(
 @study_app.command("list")
 def list_studies(format_: FormatOption = OutputFormat.TEXT) -> None:
     """Show the studies that come with bnkit."""
-    _require_lab()
-    from bnkit.lab.study.study_file import catalogue, find_study
+    from bnkit.lab.study import find_study, study_names
 
     rows = []
-    for name in catalogue():
+    for name in study_names():
         table = find_study(name).content["study"]
         rows.append({key: table.get(key, "") for key in ("name", "title", "question", "source")})
     if format_ is OutputFormat.JSON:
@@ -62,9 +55,7 @@ def show_study(
     format_: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Show a study file and how many trials it takes."""
-    _require_lab()
-    from bnkit.lab.study.spec import plan
-    from bnkit.lab.study.study_file import find_study, resolve
+    from bnkit.lab.study import find_study, plan, resolve
 
     source = find_study(name)
     settings = resolve(source, quick=quick)
@@ -119,8 +110,7 @@ def run_study(
 
     A run that was interrupted goes on where it stopped; a finished one trains nothing.
     """
-    _require_lab()
-    from bnkit.lab.study_run import run
+    from bnkit.lab import run
 
     overrides = dict(_parse_override(text) for text in set_ or [])
     try:
@@ -138,7 +128,10 @@ def run_study(
     except KeyboardInterrupt:
         typer.echo("bnkit: interrupted; finished trials are kept, run again to go on", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    _print_result(result, format_)
+    if format_ is OutputFormat.JSON:
+        print_json(_as_data(result))
+    else:
+        _print_result(result)
     if strict and any(verdict.outcome == "refuted" for verdict in result.verdicts):
         raise typer.Exit(REFUTED)
 
@@ -151,37 +144,40 @@ def report_study(
     format_: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Judge stored trials again and write the page anew; nothing is trained."""
-    _require_lab()
-    from bnkit.lab.study_run import report
+    from bnkit.lab import judge_again
 
-    for folder in folders:
-        _print_result(report(folder), format_)
-
-
-def _print_result(result: StudyResult, format_: OutputFormat) -> None:
-    page = result.folder / "report.html"
+    results = [judge_again(folder) for folder in folders]
     if format_ is OutputFormat.JSON:
-        print_json(
-            {
-                "study": result.stored.settings["study"]["name"],
-                "folder": str(result.folder),
-                "report": str(page),
-                "trials": len(result.trials),
-                "arms": [summary.to_dict() for summary in result.summaries],
-                "verdicts": [verdict.to_dict() for verdict in result.verdicts],
-                "notes": result.stored.notes,
-            }
-        )
+        contents = [_as_data(result) for result in results]
+        print_json(contents if len(contents) > 1 else contents[0])
         return
+    for result in results:
+        _print_result(result)
+
+
+def _as_data(result: StudyResult) -> dict[str, Any]:
+    return {
+        "study": result.stored.settings["study"]["name"],
+        "folder": str(result.folder),
+        "report": str(result.folder / "report.html"),
+        "trials": len(result.trials),
+        "arms": [summary.to_dict() for summary in result.summaries],
+        "verdicts": [verdict.to_dict() for verdict in result.verdicts],
+        "notes": result.stored.notes,
+    }
+
+
+def _print_result(result: StudyResult) -> None:
     from rich.console import Console
 
     from bnkit.lab.result_text import print_results, result_text
 
-    if sys.stdout.isatty():
+    text = result_text(result.stored)
+    if sys.stdout.isatty() and can_print(text):
         print_results(result.stored, Console(highlight=False))
     else:
-        typer.echo(result_text(result.stored))
-    typer.echo(f"\nThe page: {page}")
+        print_text(text)
+    typer.echo(f"\nThe report: {result.folder / 'report.html'}")
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
@@ -195,16 +191,3 @@ def _parse_override(text: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         # A bare word is a string: --set network.name=dense.
         return key.strip(), value.strip()
-
-
-def _require_lab() -> None:
-    """Raise `MissingExtraError` unless the libraries of the extra `lab` are there."""
-    from importlib.util import find_spec
-
-    missing = [name for name in _LAB_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"not installed: {', '.join(missing)}",
-            required="`bnkit study` needs the extra `lab`",
-            remedy="Run `pip install 'bnkit[lab]'`",
-        )

@@ -13,11 +13,6 @@ from bnkit.explain.batch import Array
 from bnkit.explain.tables import INDENT, WIDTH, blocks, format_numbers, table
 from bnkit.explain.worked_example import WorkedExample
 
-_ASCII = str.maketrans(
-    {"Σ": "sum", "√": "sqrt", "·": "*", "−": "-", "²": "^2", "←": "<-", "×": "x", "γ": "gamma"}
-    | {"β": "beta", "→": "->", "…": "..."}
-)
-
 
 def render_json(example: WorkedExample) -> str:
     """Return the example as a JSON object, one key per line; every number round-trips."""
@@ -26,11 +21,6 @@ def render_json(example: WorkedExample) -> str:
         for key, value in example.to_dict().items()
     ]
     return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def in_ascii(text: str) -> str:
-    """Return the text in ASCII, for a terminal or pipe that takes nothing else."""
-    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
 
 
 def render_text(example: WorkedExample, channel_names: Sequence[str] = ()) -> str:

@@ -5,161 +5,90 @@ It works on any model whatever its control flow, because it watches a run instea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils.hooks import RemovableHandle
+from torch.nn.parameter import is_lazy
 
-from bnkit.inspection.preserve import preserve
+from bnkit.errors import ArgumentTypeError, RewriteError
+from bnkit.inspection.nested_tensors import tensors_in
+from bnkit.inspection.preserve import modules_within, preserve, tensors_of
+from bnkit.inspection.recorder import Call, FunctionWatch, Recorder, Trace, watched_modules
 
+__all__ = ["Call", "Example", "Trace", "refuse_uninitialized", "trace"]
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a module or function during the traced forward.
-
-    Attributes:
-        name: path of the module, or the function's name, such as `torch.nn.functional.relu`.
-        module: the module, or None for a function.
-        inside: path of the innermost module whose `forward` was running.
-        sources: for each tensor that went in, the number of the call that made it, or None if it
-            came from outside: the example, a parameter, a constant.
-    """
-
-    name: str
-    module: nn.Module | None
-    inside: str
-    sources: tuple[int | None, ...]
+Example = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
-@dataclass
-class Trace:
-    """The calls of one forward, in the order in which they ended, and what the model returned."""
+def trace(model: nn.Module, example_args: Example, *, training: bool = False) -> Trace:
+    """Run the model once on an example, without gradients, and record who feeds whom.
 
-    calls: list[Call] = field(default_factory=list)
-    output: Any = None
+    Functions that a primitive module calls inside its own forward are not recorded; the module is.
+    Primitive are torch's and bnkit's modules without children, batch norms of anybody's, linear
+    and convolutional layers of anybody's, and torch's multi-head attention.
 
+    A function or module that writes into a tensor becomes the maker of what lies in that storage:
+    of the tensor, of its base and of its other views. The former maker is among its sources.
 
-def trace(model: nn.Module, example_args: Sequence[Any]) -> Trace:
-    """Run the model once on an example in eval mode, without gradients, and record who feeds whom.
-
-    Functions that a module of `torch.nn` calls inside its own forward are not recorded; the module
-    is. The model is left as it was.
+    The model, the example and the random state are left as they were.
 
     Args:
         model: any module.
-        example_args: positional arguments of its forward.
+        example_args: what its forward takes: a tensor, positional arguments in a tuple or list, or
+            keyword arguments in a mapping.
+        training: run in training mode, with the batch norms alone in eval mode: they then take any
+            batch, also one with a single value per channel.
+
+    Raises:
+        RewriteError: parameters or buffers are uninitialized; the model is not touched.
 
     Cost: one forward; every tensor it made is kept until it ends.
     """
-    recorder = _Recorder()
-    with preserve(model), torch.no_grad():
-        model.eval()
-        with _watched(model, recorder), _FunctionWatch(recorder):
-            recorder.result.output = model(*example_args)
+    args, kwargs = _as_call(example_args)
+    refuse_uninitialized(model)
+    outside = [tensor for module in modules_within(model) for tensor in tensors_of(module)]
+    recorder = Recorder(model, [*outside, *tensors_in(example_args)])
+    with preserve(model, example_args), torch.no_grad():
+        model.train(training)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        with watched_modules(model, recorder), FunctionWatch(recorder):
+            recorder.result.output = model(*args, **kwargs)
+        # Copied here: what the model returned may lie in a tensor that is about to be put back.
+        returned = tensors_in(recorder.result.output)
+        recorder.result.output_tensors = [tensor.detach().clone() for tensor in returned]
     return recorder.result
 
 
-class _Recorder:
-    def __init__(self) -> None:
-        self.result = Trace()
-        self.stack: list[tuple[str, nn.Module, list[Tensor]]] = []
-        self.maker: dict[int, int] = {}
-        # Kept alive so that no two tensors of the run share an id.
-        self.kept: list[Tensor] = []
+def refuse_uninitialized(model: nn.Module) -> None:
+    """Raise if the model has lazy parameters or buffers that no forward has initialized yet.
 
-    def sources(self, inputs: Any) -> tuple[int | None, ...]:
-        return tuple(self.maker.get(id(tensor)) for tensor in tensors_in(inputs))
-
-    def add(
-        self,
-        name: str,
-        module: nn.Module | None,
-        sources: tuple[int | None, ...],
-        outputs: Any,
-    ) -> None:
-        inside = self.stack[-1][0] if self.stack else ""
-        number = len(self.result.calls)
-        self.result.calls.append(Call(name, module, inside, sources))
-        for tensor in tensors_in(outputs):
-            self.maker[id(tensor)] = number
-            self.kept.append(tensor)
-
-    @property
-    def in_torch_module(self) -> bool:
-        return bool(self.stack) and is_primitive(self.stack[-1][1])
+    Raises:
+        RewriteError: it has.
+    """
+    named = [*model.named_parameters(), *model.named_buffers()]
+    lazy = [name for name, tensor in named if is_lazy(tensor)]
+    if lazy:
+        raise RewriteError(
+            f"is uninitialized, as are {len(lazy) - 1} others" if lazy[1:] else "is uninitialized",
+            required="a lazy module must know its shapes",
+            remedy="Run it once first: model(example)",
+            where=lazy[0],
+        )
 
 
-class _FunctionWatch(TorchFunctionMode):
-    def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if self.recorder.in_torch_module:
-            return func(*args, **kwargs)
-        sources = self.recorder.sources((args, kwargs))
-        result = func(*args, **kwargs)
-        if tensors_in(result):
-            name = resolve_name(func) or getattr(func, "__name__", repr(func))
-            self.recorder.add(name, None, sources, result)
-        return result
-
-
-@contextmanager
-def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    handles: list[RemovableHandle] = []
-    for path, module in model.named_modules():
-        handles += [_watch_entry(path, module, recorder), _watch_exit(path, module, recorder)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _watch_entry(path: str, module: nn.Module, recorder: _Recorder) -> RemovableHandle:
-    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
-        recorder.stack.append((path, module, tensors_in((args, kwargs))))
-
-    return module.register_forward_pre_hook(enter, with_kwargs=True)
-
-
-def _watch_exit(path: str, module: nn.Module, recorder: _Recorder) -> RemovableHandle:
-    def leave(_: nn.Module, __: Any, output: Any) -> None:
-        inputs = recorder.stack.pop()[2]
-        if is_primitive(module):
-            recorder.add(path, module, recorder.sources(inputs), output)
-
-    return module.register_forward_hook(leave)
-
-
-def is_primitive(module: nn.Module) -> bool:
-    """Return whether a module is recorded as one call: a module of torch or bnkit without children,
-    or a batch norm of anybody's."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return True
-    home = type(module).__module__
-    return not any(module.children()) and home.startswith(("torch.nn.", "torch.ao.", "bnkit."))
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """Return the tensors in nested tuples, lists, mappings and dataclass-like objects, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return [tensor for item in value.values() for tensor in tensors_in(item)]
-    if isinstance(value, tuple | list):
-        return [tensor for item in value for tensor in tensors_in(item)]
-    return []
+def _as_call(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Tensor):
+        return (example,), {}
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    if isinstance(example, Sequence) and not isinstance(example, str):
+        return tuple(example), {}
+    raise ArgumentTypeError(
+        f"example_args is a {type(example).__name__}",
+        required="a tensor, positional arguments in a tuple or list, or keywords in a mapping",
+        remedy="Put a single argument of another type into a tuple",
+    )

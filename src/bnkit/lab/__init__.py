@@ -6,9 +6,15 @@ from bnkit._lazy import attach
 
 if TYPE_CHECKING:
     from bnkit.lab.study_result import StudyResult as StudyResult
+    from bnkit.lab.study_run import judge_again as judge_again
     from bnkit.lab.study_run import run as run
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"StudyResult": "bnkit.lab.study_result", "run": "bnkit.lab.study_run"},
+    {
+        "StudyResult": "bnkit.lab.study_result",
+        "judge_again": "bnkit.lab.study_run",
+        "run": "bnkit.lab.study_run",
+    },
+    extra="lab",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ def run(
     progress: bool | None = None,
     command: str = "",
 ) -> StudyResult:
-    """Run a study: train its missing trials, judge its claims, write its folder and its page.
+    """Run a study: train its missing trials, judge its claims, write its folder and its report.
 
     Args:
         study: name of a study of the catalogue, path of a study file, or its content as a
@@ -59,8 +60,8 @@ def run(
     if workers is not None and workers < 1:
         raise StudyError(f"workers = {workers}", required="at least one process")
     source = find_study(study)
-    if isinstance(study, Mapping):
-        named = {"name": "study", **source.content.get("study", {})}
+    if isinstance(study, Mapping) and isinstance(study.get("study", {}), Mapping):
+        named = {"name": "study", **study.get("study", {})}
         source = replace(source, content={**source.content, "study": named})
     builder = network if callable(network) else None
     changes = {
@@ -76,26 +77,35 @@ def run(
         root=root,
         builder=builder,
         arrays=data if changes.get("data.name") == GIVEN else None,
-        command=command or _call_text(study, network, data, seeds, out),
+        command=command
+        or _call_text(
+            study,
+            network=network,
+            data=data,
+            seeds=seeds,
+            out=out,
+            device=device,
+            quick=quick or None,
+            overrides=overrides,
+        ),
         workers=workers,
         progress=_progress(progress),
     ).execute()
-    return write_page(root)
+    return _reported(root)
 
 
-def report(folder: str | Path) -> StudyResult:
-    """Judge a study's folder again from its stored trials and write its page anew.
+def judge_again(folder: str | Path) -> StudyResult:
+    """Judge a study's folder again from its stored trials and write its report anew.
 
     Raises:
         StoreError: the folder holds no study, or no finished trial.
     """
     root = Path(folder)
     rejudge(root)
-    return write_page(root)
+    return _reported(root)
 
 
-def write_page(root: Path) -> StudyResult:
-    """Read a study's results and write its page beside them."""
+def _reported(root: Path) -> StudyResult:
     result = StudyResult.read(root)
     result.report()
     return result
@@ -139,10 +149,22 @@ def _data_changes(data: Any) -> dict[str, Any]:
 def _choices(seeds: int | Sequence[int] | None, device: str | None) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     if seeds is not None:
-        chosen["grid.seed"] = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+        chosen["grid.seed"] = _seed_list(seeds)
     if device is not None:
         chosen["training.device"] = device
     return chosen
+
+
+def _seed_list(seeds: Any) -> list[int]:
+    """Return the seeds as plain numbers, whatever kind of whole numbers they are."""
+    try:
+        if isinstance(seeds, Sequence) or hasattr(seeds, "__len__"):
+            return [operator.index(seed) for seed in seeds]
+        return list(range(operator.index(seeds)))
+    except TypeError as error:
+        raise StudyError(
+            f"seeds = {seeds!r}", required="a number N for 0 … N−1, or a list of whole numbers"
+        ) from error
 
 
 def _progress(show: bool | None) -> Progress:
@@ -151,13 +173,10 @@ def _progress(show: bool | None) -> Progress:
     return progress_for(sys.stderr) if show else Silent()
 
 
-def _call_text(study: Any, network: Any, data: Any, seeds: Any, out: Any) -> str:
+def _call_text(study: Any, **given: Any) -> str:
     """Return the call as text; what cannot be written in a line is named by its type."""
-    arguments = [_short(study)]
-    for name, value in (("network", network), ("data", data), ("seeds", seeds), ("out", out)):
-        if value is not None:
-            arguments.append(f"{name}={_short(value)}")
-    return f"bnkit.lab.run({', '.join(arguments)})"
+    named = [f"{name}={_short(value)}" for name, value in given.items() if value is not None]
+    return f"bnkit.lab.run({', '.join([_short(study), *named])})"
 
 
 def _short(value: Any) -> str:

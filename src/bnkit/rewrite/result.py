@@ -23,7 +23,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Skipped:
-    """One layer that a rewrite left alone, with the reason."""
+    """One thing that a rewrite did not do, or could not know, with the reason.
+
+    Attributes:
+        path: path of the layer that it concerns; empty for the model itself.
+        reason: what was not done and why, in words.
+    """
 
     path: str
     reason: str
@@ -36,9 +41,9 @@ class Rewrite:
     Attributes:
         model: the changed model: a copy, or the given one if it was changed in place.
         changes: what was done, in order.
-        skipped: what was left alone, each with its reason.
-        difference: largest absolute difference between the outputs before and after, in eval mode
-            on the example; None if it was not measured.
+        skipped: what was left undone, each with its reason.
+        difference: largest absolute difference between the tensors in the outputs before and after,
+            in eval mode on the example; NaN if a NaN is among them; None if there are no tensors.
     """
 
     model: nn.Module
@@ -55,7 +60,7 @@ class Rewrite:
 
     def __str__(self) -> str:
         lines = [f"{change.path or '(model)'}: {change.what}" for change in self.changes]
-        lines += [f"{item.path or '(model)'}: left alone, {item.reason}" for item in self.skipped]
+        lines += [f"{item.path or '(model)'}: skipped, {item.reason}" for item in self.skipped]
         if self.difference is not None:
             lines.append(f"largest output difference in eval mode: {self.difference:.3g}")
         return "\n".join(lines) or "nothing to change"

@@ -120,7 +120,7 @@ def test_what_a_living_process_is_writing_is_left_alone(store: TrialStore) -> No
 def test_an_unwritable_folder_is_one_message(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(StoreError, match=r"cannot write results to .*--out"):
+    with pytest.raises(StoreError, match=r"cannot write .*--out"):
         TrialStore(file / "study").prepare()
 
 
@@ -139,3 +139,36 @@ def test_damaged_metrics_are_named(store: TrialStore) -> None:
     (store.trials / record().id / "metrics.parquet").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"metrics.parquet"):
         store.metrics([record().id])
+
+
+def test_two_processes_that_finish_one_trial_at_once_leave_one(
+    store: TrialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def first_by_another(folder: Path, place: Path) -> Path:
+        if folder.name.startswith(".unfinished") and not place.exists():
+            place.mkdir()
+            (place / "trial.json").write_text("{}")
+        return rename(folder, place)
+
+    monkeypatch.setattr(Path, "rename", first_by_another)
+    store.save(record(), ROWS)
+    assert [path.name for path in store.trials.iterdir()] == [record().id]
+
+
+def test_folders_that_are_not_ours_are_left_alone(store: TrialStore) -> None:
+    for name in (".unfinished-backup", ".unfinished-x-otherhost-1"):
+        (store.trials / name).mkdir()
+    store.prepare()
+    assert len(list(store.trials.iterdir())) == 2
+
+
+def test_a_full_disk_is_one_message(store: TrialStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.save(record(), ROWS)
+    assert not list(store.trials.iterdir())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from bnkit.lab.study.overrides import expand, overlay, remove
+import pytest
+
+from bnkit.lab.study.overrides import collide, expand, overlay, remove, without
 
 
 def test_dotted_keys_become_tables() -> None:
@@ -52,3 +54,44 @@ def test_remove_takes_one_dotted_key_out() -> None:
         "training": {"optimizer": {"momentum": 0}},
     }
     assert remove(settings, "training.absent.key") == settings
+
+
+def test_the_order_of_dotted_keys_does_not_matter() -> None:
+    name, rate = {"training.optimizer.name": "adam"}, {"training.optimizer.lr": 0.5}
+    assert expand({**name, **rate}) == expand({**rate, **name})
+    below = {"training": {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}}}
+    assert overlay(below, expand({**rate, **name})) == {
+        "training": {"optimizer": {"name": "adam", "lr": 0.5}}
+    }
+
+
+def test_expanding_leaves_the_values_alone() -> None:
+    table = {"name": "adam"}
+    expand({"training.optimizer": table, "training.optimizer.lr": 0.5})
+    assert table == {"name": "adam"}
+
+
+def test_another_data_set_does_not_inherit_the_preparation() -> None:
+    below = {"data": {"name": "folder", "path": "x", "colour": "rgb", "mean": [0.5], "std": [1.0]}}
+    assert overlay(below, {"data": {"name": "digits"}}) == {"data": {"name": "digits"}}
+
+
+def test_without_takes_out_what_cannot_stand_beside_a_key() -> None:
+    assert without({"training": {"epochs": 3, "threads": 2}}, "training.steps") == {
+        "training": {"threads": 2}
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("training.epochs", "training.epochs", True),
+        ("training.epochs", "training.steps", True),
+        ("training.optimizer", "training.optimizer.lr", True),
+        ("training.optimizer.lr", "training.optimizer", True),
+        ("training.optimizer.lr", "training.optimizer.lrs", False),
+        ("training.epochs", "data.batch_size", False),
+    ],
+)
+def test_keys_that_collide(one: str, other: str, expected: bool) -> None:
+    assert collide(one, other) is expected

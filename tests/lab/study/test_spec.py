@@ -9,7 +9,7 @@ from bnkit.errors import StudyError
 from bnkit.lab.study.fingerprints import trial_id
 from bnkit.lab.study.overrides import expand, overlay
 from bnkit.lab.study.spec import plan, validate
-from bnkit.lab.study.study_file import catalogue, find_study, resolve
+from bnkit.lab.study.study_file import find_study, resolve, study_names
 
 BASE: dict[str, Any] = {
     "study": {"name": "example"},
@@ -89,7 +89,7 @@ def test_the_resolved_file_plans_the_same_trials() -> None:
     assert plan(validate(settings.to_dict(), "x")) == plan(settings)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", study_names())
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_study_of_the_catalogue_is_valid(name: str, quick: bool) -> None:
     settings = resolve(find_study(name), quick=quick)
@@ -162,6 +162,15 @@ def test_more_seeds_keep_the_trials_there_are() -> None:
 
 
 BAD = {
+    "arms of a number": ({"arms": 3}, "arms = 3"),
+    "grid of a number": ({"grid": 3}, "grid = 3"),
+    "study of text": ({"study": "x"}, "study = 'x'"),
+    "epochs of a boolean": ({"training.epochs": True}, "training.epochs = True"),
+    "epochs of text": ({"training.epochs": "5"}, "training.epochs = '5'"),
+    "the same grid point twice": (
+        {"grid": {"seed": [0], "data.image_size": [8, [8, 8]]}},
+        "are the same settings",
+    ),
     "unknown top-level key": ({"trainig": {}}, r"unknown key 'trainig'.*Did you mean 'training'"),
     "unknown data key": ({"data.batchsize": 3}, r"unknown key 'batchsize' in \[data\].*batch_size"),
     "unknown training key": ({"training.epoch": 3}, r"unknown key 'epoch' in \[training\].*epochs"),
@@ -211,7 +220,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_mistake_is_one_message_that_names_it(case: str) -> None:
     dotted, words = BAD[case]
-    content = {**BASE, **dotted} if "grid" in dotted else changed(dotted)
+    is_table = set(dotted) & {"grid", "arms", "study"}
+    content = {**BASE, **dotted} if is_table else changed(dotted)
     if case == "epochs and steps":
         content["training"]["steps"] = 1
         content["training"]["epochs"] = 1
@@ -286,3 +296,51 @@ def test_paths_on_the_command_line_are_relative_to_the_current_folder(
     monkeypatch.chdir(tmp_path)
     settings = resolve(find_study("digits"), overrides={"network.name": "net.py:build"})
     assert settings.network["name"] == f"{tmp_path / 'net.py'}:build"
+
+
+def trial_training(content: dict[str, Any], overrides: dict[str, Any]) -> list[Any]:
+    return [t.settings.training for t in plan(resolve(find_study(content), overrides=overrides))]
+
+
+def test_an_override_holds_everywhere() -> None:
+    arms = {
+        "without": {"norm": "none", "training": {"epochs": 3, "optimizer": {"lr": 0.7}}},
+        "with": {"norm": "batch"},
+    }
+    content = {**BASE, "arms": arms}
+    steps = trial_training(content, {"training.steps": 10})
+    assert {(training.steps, training.epochs) for training in steps} == {(10, None)}
+    table = {"training.optimizer": {"name": "sgd", "lr": 0.2}}
+    assert {training.optimizer.lr for training in trial_training(content, table)} == {0.2}
+    grid = {"seed": [0], "training.optimizer": [{"name": "sgd", "lr": 0.3}, {"name": "adam"}]}
+    overridden = trial_training({**content, "grid": grid}, {"training.optimizer.lr": 0.4})
+    assert {training.optimizer.lr for training in overridden} == {0.4}
+
+
+def test_the_order_of_overrides_does_not_matter() -> None:
+    pairs = [("training.optimizer.lr", 0.05), ("training.optimizer.name", "adam")]
+    for ordered in (pairs, pairs[::-1]):
+        (found,) = {t.optimizer.model_dump_json() for t in trial_training(BASE, dict(ordered))}
+        assert '"adam","lr":0.05' in found
+
+
+def test_an_override_of_what_a_claim_speaks_of_is_refused() -> None:
+    claim = {**BASE["claims"][0], "where": {"training.optimizer.lr": 0.1}}
+    content = {
+        **BASE,
+        "grid": {"seed": [0], "training.optimizer.lr": [0.1, 0.2]},
+        "claims": [claim],
+    }
+    with pytest.raises(StudyError, match=r"is overridden, and the claim 'accuracy' speaks of it"):
+        resolve(find_study(content), overrides={"training.optimizer.lr": 0.1})
+
+
+def test_a_quick_profile_that_is_no_table_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"profiles.quick = 3"):
+        resolve(find_study({**BASE, "profiles": {"quick": 3}}), quick=True)
+
+
+def test_a_path_object_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = changed({"data.name": "folder", "data.path": Path("images")})
+    assert resolve(find_study(content)).data["path"] == str(tmp_path / "images")

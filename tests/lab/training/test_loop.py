@@ -202,3 +202,31 @@ def test_tensors_are_copies_of_read_only_arrays() -> None:
     )
     train_split.images.add_(1)
     assert images.sum() == 0
+
+
+def test_training_metrics_are_of_the_epoch_so_far() -> None:
+    """Whatever the checkpoints, an epoch's last one holds the epoch's mean."""
+    torch.manual_seed(0)
+    seldom = {c.step: c for c in run(network(), settings()).checkpoints}
+    torch.manual_seed(0)
+    often = {c.step: c for c in run(network(), settings(validate_every=1)).checkpoints}
+    assert seldom.keys() < often.keys()
+    for step, checkpoint in seldom.items():
+        assert often[step] == checkpoint
+    first_of_epoch = [often[step].train_loss for step in (1, 5, 9)]
+    assert first_of_epoch != [seldom[step].train_loss for step in (4, 8, 12)]
+
+
+def test_divergence_is_judged_over_an_epochs_worth_of_batches() -> None:
+    """One bad last batch, alone in its epoch, does not make a run diverged."""
+    calls = 0
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        bad = torch.is_grad_enabled() and calls == 13
+        return F.cross_entropy(logits, labels) + 0.45 * bad
+
+    result = run(network(), settings(epochs=None, steps=13), loss_function=loss)
+    assert result.checkpoints[-1].train_loss > result.checkpoints[0].train_loss
+    assert result.diverged_step is None

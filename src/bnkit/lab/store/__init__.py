@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from bnkit.lab.store.schema import Summary as Summary
     from bnkit.lab.store.schema import TrialRecord as TrialRecord
     from bnkit.lab.store.schema import Verdict as Verdict
+    from bnkit.lab.store.study_store import SETTINGS_FILE as SETTINGS_FILE
     from bnkit.lab.store.study_store import StoredStudy as StoredStudy
-    from bnkit.lab.store.study_store import read_findings as read_findings
+    from bnkit.lab.store.study_store import read_results as read_results
     from bnkit.lab.store.study_store import read_settings as read_settings
     from bnkit.lab.store.study_store import read_study as read_study
     from bnkit.lab.store.study_store import write_results as write_results
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "SETTINGS_FILE": "bnkit.lab.store.study_store",
         "MetricRow": "bnkit.lab.store.schema",
         "StoredStudy": "bnkit.lab.store.study_store",
         "Summary": "bnkit.lab.store.schema",
         "TrialRecord": "bnkit.lab.store.schema",
         "TrialStore": "bnkit.lab.store.trial_store",
         "Verdict": "bnkit.lab.store.schema",
-        "read_findings": "bnkit.lab.store.study_store",
+        "read_results": "bnkit.lab.store.study_store",
         "read_settings": "bnkit.lab.store.study_store",
         "read_study": "bnkit.lab.store.study_store",
         "write_atomically": "bnkit.lab.store.files",

@@ -34,7 +34,7 @@ class TrialRecord:
 
     Attributes:
         id: hash of all that determines the trial.
-        grid: grid point without the seed, dotted key → value.
+        grid: grid point without the seed, dotted key → value, in the study that trained it.
         spec: the resolved settings of this trial, as in a study file.
         classes: number of classes K; chance accuracy is 1/K.
         diverged_step: optimizer steps taken when the trial was found to have diverged.

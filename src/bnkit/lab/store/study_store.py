@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +73,8 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def write_results(
     folder: Path,
     *,
-    trial_ids: Sequence[str],
+    settings: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
     verdicts: Sequence[Verdict],
     summaries: Sequence[Summary],
     notes: Sequence[str],
@@ -82,9 +83,11 @@ def write_results(
     """Write what was found, beside the trials it was drawn from."""
     content = {
         "store_version": STORE_VERSION,
+        "settings": settings,
         "command": command,
         "notes": list(notes),
-        "trials": list(trial_ids),
+        # A trial's place in the grid is the study's business: another study may share the trial.
+        "trials": [{"id": trial.id, "grid": trial.grid} for trial in trials],
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "summaries": [summary.to_dict() for summary in summaries],
     }
@@ -92,7 +95,7 @@ def write_results(
     write_atomically(folder / RESULTS_FILE, text)
 
 
-def read_findings(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> dict[str, Any]:
     """Return the content of the results file as plain data; empty if there is none yet.
 
     Raises:
@@ -116,8 +119,8 @@ def read_study(folder: Path) -> StoredStudy:
     Raises:
         StoreError: the folder holds no study, no results yet, or damaged files.
     """
-    settings = read_settings(folder)
-    content = read_findings(folder)
+    read_settings(folder)
+    content = read_results(folder)
     if not content:
         raise StoreError(
             f"{folder} holds no results yet",
@@ -127,14 +130,15 @@ def read_study(folder: Path) -> StoredStudy:
     try:
         verdicts = [_row(Verdict, row) for row in content["verdicts"]]
         summaries = [_row(Summary, row) for row in content["summaries"]]
-        trial_ids = list(content["trials"])
+        grids = {row["id"]: row["grid"] for row in content["trials"]}
+        settings = content["settings"]
     except (KeyError, TypeError) as error:
         raise _damaged_results(folder / RESULTS_FILE, error) from error
     store = TrialStore(folder)
     return StoredStudy(
         settings=settings,
-        trials=[store.load(trial_id) for trial_id in trial_ids],
-        metrics=store.metrics(trial_ids),
+        trials=[replace(store.load(key), grid=grid) for key, grid in grids.items()],
+        metrics=store.metrics(grids),
         verdicts=verdicts,
         summaries=summaries,
         notes=content.get("notes", []),

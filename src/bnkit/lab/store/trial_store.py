@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -13,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from bnkit.errors import StoreError
-from bnkit.lab.store.files import write_atomically
+from bnkit.lab.store.files import cannot_write, write_atomically
 from bnkit.lab.store.schema import STORE_VERSION, MetricRow, TrialRecord
 
 METRIC_SCHEMA: dict[str, Any] = {
@@ -47,17 +48,14 @@ class TrialStore:
         """
         try:
             self.trials.mkdir(parents=True, exist_ok=True)
-            probe = self.trials / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            attempt = self.trials / f".writable-{os.getpid()}"
+            attempt.touch()
+            attempt.unlink()
         except OSError as error:
-            raise StoreError(
-                f"cannot write results to {self.root} ({error.strerror or error})",
-                required="the output folder must be writable",
-                remedy="Choose another folder with --out",
-            ) from error
-        for folder in self.trials.glob(f"{UNFINISHED_PREFIX}*"):
-            if not _process_is_alive(int(folder.name.rsplit("-", 1)[-1])):
+            raise cannot_write(self.root, error) from error
+        for folder in self.trials.glob(f"{UNFINISHED_PREFIX}*-{_host_name()}-*"):
+            process_id = folder.name.rsplit("-", 1)[-1]
+            if process_id.isdecimal() and not _process_is_alive(int(process_id)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def has(self, trial_id: str) -> bool:
@@ -66,7 +64,8 @@ class TrialStore:
 
     def unfinished_folder(self, trial_id: str) -> Path:
         """Make and return the temporary folder of a trial that this process trains."""
-        folder = self.trials / f"{UNFINISHED_PREFIX}{trial_id}-{os.getpid()}"
+        name = f"{UNFINISHED_PREFIX}{trial_id}-{_host_name()}-{os.getpid()}"
+        folder = self.trials / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
@@ -76,7 +75,18 @@ class TrialStore:
 
         If another process stored the same trial meanwhile, the first one is kept: the id determines
         the results.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written; nothing is left of it.
         """
+        try:
+            self._save(record, rows)
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise cannot_write(self.trials / record.id, error) from error
+
+    def _save(self, record: TrialRecord, rows: Sequence[MetricRow]) -> None:
         folder = self.unfinished_folder(record.id)
         try:
             columns = {name: [getattr(row, name) for row in rows] for name in METRIC_SCHEMA}
@@ -86,8 +96,12 @@ class TrialStore:
             place = self.trials / record.id
             if place.exists() and not self.has(record.id):
                 shutil.rmtree(place)
-            if not place.exists():
+            try:
                 folder.rename(place)
+            except OSError:
+                # Another process was first, and its trial is kept.
+                if not self.has(record.id):
+                    raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -138,6 +152,11 @@ def _damaged(path: Path, error: Exception) -> StoreError:
         required="a stored trial holds trial.json and metrics.parquet",
         remedy=f"Delete the folder {path.parent} and run the study again",
     )
+
+
+def _host_name() -> str:
+    # A process number means something on its own machine only, and folders may be shared.
+    return "".join(c for c in platform.node() if c.isalnum()) or "host"
 
 
 def _process_is_alive(process_id: int) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from bnkit.errors import StudyError
+from bnkit.errors import StudyError, did_you_mean
 
 NORMS = {
     "batch": "the network as given",
@@ -15,10 +13,9 @@ NORMS = {
 def check_norm(name: str, where: str) -> None:
     """Raise `StudyError` unless an arm can have this norm."""
     if name not in NORMS:
-        near = get_close_matches(name, NORMS, n=1)
         raise StudyError(
             f"norm = {name!r}",
             required=f"one of {', '.join(NORMS)}",
-            remedy=f"Did you mean {near[0]!r}?" if near else "",
+            remedy=did_you_mean(name, NORMS),
             where=where,
         )

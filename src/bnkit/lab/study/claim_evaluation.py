@@ -28,7 +28,7 @@ LARGEST_LOGARITHM = 709.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Evaluation:
     """What the paired values say about one claim, before Holm's adjustment.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Effects(NamedTuple):
     resolution: Array
 
 
-def evaluate(claim: ClaimSettings, paired: PairedValues) -> Finding:
+def evaluate(claim: ClaimSettings, paired: PairedValues) -> Evaluation:
     """Return what the values say.
 
     Raises:
@@ -95,7 +95,7 @@ def evaluate(claim: ClaimSettings, paired: PairedValues) -> Finding:
         interval = estimate.interval()
     if interval is not None and not np.isfinite(interval).all():
         raise CannotBeTestedError("the values are too large to be compared")
-    return Finding(
+    return Evaluation(
         effect=_shown(claim, estimate.mean[column]),
         interval=interval
         and (_shown(claim, interval[0][column]), _shown(claim, interval[1][column])),

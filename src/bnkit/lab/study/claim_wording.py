@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Finding
+from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Evaluation
 from bnkit.lab.study.claim_pairs import PairedValues
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_values import Checkpoint
@@ -17,7 +17,7 @@ MOST_SEEDS_NAMED = 2
 
 def reason(
     claim: ClaimSettings,
-    finding: Finding,
+    evaluation: Evaluation,
     paired: PairedValues,
     p_adjusted: float | None,
     tested: int,
@@ -26,19 +26,19 @@ def reason(
 
     Args:
         claim: what was claimed.
-        finding: what the values say.
+        evaluation: what the values say.
         paired: the values.
         p_adjusted: Holm-adjusted p value; None for too few seeds.
         tested: number of claims that Holm's adjustment spans.
     """
-    if p_adjusted is None or finding.p is None:
+    if p_adjusted is None or evaluation.p is None:
         return "too few seeds" + left_out(paired.left_out)
-    text = _place(claim, finding, paired) + _interval_lies(claim, finding)
+    text = _place(claim, evaluation, paired) + _interval_lies(claim, evaluation)
     checkpoints = len(paired.checkpoints)
-    if finding.p < LEVEL <= p_adjusted:
+    if evaluation.p < LEVEL <= p_adjusted:
         text += f", but p adjusted for {tested} claims is {number(p_adjusted)}"
-    elif finding.p >= LEVEL and checkpoints > 1 and not _includes_boundary(claim, finding):
-        text += f", but p is {number(finding.p)} after Bonferroni over {checkpoints} checkpoints"
+    elif evaluation.p >= LEVEL and checkpoints > 1 and not _includes_boundary(claim, evaluation):
+        text += f", but p is {number(evaluation.p)} after Bonferroni over {checkpoints} checkpoints"
     return text + left_out(paired.left_out)
 
 
@@ -61,12 +61,12 @@ def divergence(diverged: Mapping[str, int]) -> str:
     return f"; diverged: {', '.join(parts)}" if parts else ""
 
 
-def at_words(claim: ClaimSettings, paired: PairedValues, finding: Finding) -> str:
+def at_words(claim: ClaimSettings, paired: PairedValues, evaluation: Evaluation) -> str:
     """Return which checkpoints were compared, in words."""
     checkpoints = paired.checkpoints
     if claim.kind == "at-every-checkpoint":
         text = f"every checkpoint from epoch {checkpoints[0].epoch} to {checkpoints[-1].epoch}"
-        text += f"; shown: {checkpoint_words(checkpoints[finding.checkpoint], checkpoints)}"
+        text += f"; shown: {checkpoint_words(checkpoints[evaluation.checkpoint], checkpoints)}"
     elif claim.at_epoch is not None:
         text = f"epoch {claim.at_epoch}"
     elif len(paired.epochs) == 1:
@@ -106,60 +106,62 @@ def interval_text(low: float, high: float) -> str:
     return f"[{', '.join(bounds)}]"
 
 
-def winner(claim: ClaimSettings, finding: Finding) -> str | None:
+def winner(claim: ClaimSettings, evaluation: Evaluation) -> str | None:
     """Return the arm that the effect favours."""
-    return claim.better if (finding.effect > 0) == (claim.favours == "higher") else claim.than
+    return claim.better if (evaluation.effect > 0) == (claim.favours == "higher") else claim.than
 
 
-def _place(claim: ClaimSettings, finding: Finding, paired: PairedValues) -> str:
+def _place(claim: ClaimSettings, evaluation: Evaluation, paired: PairedValues) -> str:
     if claim.kind != "at-every-checkpoint":
         return ""
-    where = checkpoint_words(paired.checkpoints[finding.checkpoint], paired.checkpoints)
-    which = "one" if finding.side < 0 else "the weakest"
+    where = checkpoint_words(paired.checkpoints[evaluation.checkpoint], paired.checkpoints)
+    which = "one" if evaluation.side < 0 else "the weakest"
     return f"at {where}, {which} of {len(paired.checkpoints)} checkpoints, "
 
 
-def _interval_lies(claim: ClaimSettings, finding: Finding) -> str:
-    assert finding.interval is not None
-    low, high = finding.interval
-    location = _location(claim, finding)
+def _interval_lies(claim: ClaimSettings, evaluation: Evaluation) -> str:
+    assert evaluation.interval is not None
+    low, high = evaluation.interval
+    location = _location(claim, evaluation)
     name = EFFECT_NAMES.get(claim.kind, "difference")
     if not low < high:
         return f"the {name}, {number(low)} in every seed, {location}"
     interval = f"the 95 % interval {interval_text(low, high)}"
-    if finding.is_constant:
+    if evaluation.is_constant:
         return f"all seeds agree; {interval}, from the metric's resolution, {location}"
     return f"{interval} {location}"
 
 
-def _location(claim: ClaimSettings, finding: Finding) -> str:
+def _location(claim: ClaimSettings, evaluation: Evaluation) -> str:
     """Return where the interval lies against the boundary that decides."""
     margin = claim.margin or 0.0
-    boundary = _boundary(claim, finding)
-    if _includes_boundary(claim, finding):
-        if finding.side == 0 and margin and claim.kind not in ("equivalent", "non-inferior"):
+    boundary = _boundary(claim, evaluation)
+    if _includes_boundary(claim, evaluation):
+        if evaluation.side == 0 and margin and claim.kind not in ("equivalent", "non-inferior"):
             return f"does not lie beyond ±{number(margin)}"
-        is_point = finding.interval is not None and finding.interval[0] == finding.interval[1]
+        is_point = (
+            evaluation.interval is not None and evaluation.interval[0] == evaluation.interval[1]
+        )
         return f"{'is on the boundary' if is_point else 'includes'} {number(boundary)}"
     if claim.kind == "equivalent":
-        return f"lies {'within' if finding.side > 0 else 'outside'} ±{number(margin)}"
-    text = f"lies {'above' if finding.effect > boundary else 'below'} {number(boundary)}"
+        return f"lies {'within' if evaluation.side > 0 else 'outside'} ±{number(margin)}"
+    text = f"lies {'above' if evaluation.effect > boundary else 'below'} {number(boundary)}"
     is_named = claim.kind == "which-is-better"
-    return f"{text}, so {winner(claim, finding)!r} is better" if is_named else text
+    return f"{text}, so {winner(claim, evaluation)!r} is better" if is_named else text
 
 
-def _boundary(claim: ClaimSettings, finding: Finding) -> float:
+def _boundary(claim: ClaimSettings, evaluation: Evaluation) -> float:
     margin = claim.margin or 0.0
     if claim.kind == "ratio-at-least":
         assert claim.factor is not None
         return claim.factor
     if claim.kind == "non-inferior":
         return -margin if claim.favours == "higher" else margin
-    return math.copysign(margin, finding.effect) if margin else 0.0
+    return math.copysign(margin, evaluation.effect) if margin else 0.0
 
 
-def _includes_boundary(claim: ClaimSettings, finding: Finding) -> bool:
+def _includes_boundary(claim: ClaimSettings, evaluation: Evaluation) -> bool:
     """Whether the effect's interval reaches the boundary that decides."""
-    assert finding.interval is not None
-    low, high = finding.interval
-    return finding.side == 0 or low <= _boundary(claim, finding) <= high
+    assert evaluation.interval is not None
+    low, high = evaluation.interval
+    return evaluation.side == 0 or low <= _boundary(claim, evaluation) <= high

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from bnkit.lab.store.schema import Outcome, Summary, TrialRecord, Verdict
-from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Finding, evaluate
+from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Evaluation, evaluate
 from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues, pair, trials_of
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_values import LAST, MetricValues, grid_key, metric_values
@@ -21,7 +21,7 @@ SUMMARY_METRICS = ("test accuracy", "test loss", "train accuracy", "train loss")
 
 
 class _Tested(NamedTuple):
-    finding: Finding
+    evaluation: Evaluation
     paired: PairedValues
 
 
@@ -46,9 +46,9 @@ def judge(
     recorded = metric_values([claim.metric for claim in claims], trials, metrics)
     tested = [_test(claim, trials, recorded[claim.metric]) for claim in claims]
     p_values = {
-        index: test.finding.p
+        index: test.evaluation.p
         for index, test in enumerate(tested)
-        if isinstance(test, _Tested) and test.finding.p is not None
+        if isinstance(test, _Tested) and test.evaluation.p is not None
     }
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     verdicts = []
@@ -88,7 +88,7 @@ def summarize(
 def _test(
     claim: ClaimSettings, trials: Sequence[TrialRecord], recorded: MetricValues
 ) -> _Tested | str:
-    """Return the finding, or why there is none."""
+    """Return the evaluation, or why there is none."""
     try:
         paired = pair(claim, trials_of(claim, trials), recorded)
         return _Tested(evaluate(claim, paired), paired)
@@ -125,34 +125,34 @@ def _untested(claim: ClaimSettings, trials: Sequence[TrialRecord], unit: str) ->
 def _filled(
     blank: Verdict, claim: ClaimSettings, test: _Tested, p_adjusted: float | None, tested: int
 ) -> Verdict:
-    finding, paired = test
-    outcome = _outcome(finding, p_adjusted)
-    low, high = finding.interval or (None, None)
-    bootstrap_low, bootstrap_high = finding.bootstrap or (None, None)
+    evaluation, paired = test
+    outcome = _outcome(evaluation, p_adjusted)
+    low, high = evaluation.interval or (None, None)
+    bootstrap_low, bootstrap_high = evaluation.bootstrap or (None, None)
     has_winner = claim.kind == "which-is-better" and outcome == "supported"
     return replace(
         blank,
         outcome=outcome,
-        reason=reason(claim, finding, paired, p_adjusted, tested),
-        effect=finding.effect,
+        reason=reason(claim, evaluation, paired, p_adjusted, tested),
+        effect=evaluation.effect,
         low=low,
         high=high,
-        p=finding.p,
+        p=evaluation.p,
         p_adjusted=p_adjusted,
-        seeds=finding.seeds,
-        means=finding.means,
+        seeds=evaluation.seeds,
+        means=evaluation.means,
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
-        winner=winner(claim, finding) if has_winner else None,
-        at=at_words(claim, paired, finding),
+        winner=winner(claim, evaluation) if has_winner else None,
+        at=at_words(claim, paired, evaluation),
     )
 
 
-def _outcome(finding: Finding, p_adjusted: float | None) -> Outcome:
+def _outcome(evaluation: Evaluation, p_adjusted: float | None) -> Outcome:
     # On neither side p is 1, so that one of the sides holds below.
     if p_adjusted is None or p_adjusted >= LEVEL:
         return "inconclusive"
-    return "supported" if finding.side > 0 else "refuted"
+    return "supported" if evaluation.side > 0 else "refuted"
 
 
 def _summary(trials: Sequence[TrialRecord], recorded: MetricValues) -> Summary | None:

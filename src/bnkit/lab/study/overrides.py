@@ -10,7 +10,15 @@ Settings = dict[str, Any]
 # Keys that say what another key already says, or that belong to what `name` names: an override
 # that changes the one must not inherit the other.
 _REPLACED_BY_NAME = {
-    "data": ("path",),
+    "data": (
+        "path",
+        "image_size",
+        "colour",
+        "mean",
+        "std",
+        "test_share",
+        "split_seed",
+    ),
     "network": ("args",),
     "training.optimizer": ("lr", "momentum", "nesterov", "betas"),
 }
@@ -21,15 +29,14 @@ def expand(dotted: Mapping[str, Any]) -> Settings:
     """Turn {"training.optimizer.lr": 0.1} into {"training": {"optimizer": {"lr": 0.1}}}."""
     nested: Settings = {}
     for key, value in dotted.items():
-        nested = overlay(nested, _nest(key, value))
+        *tables, last = key.split(".")
+        inner = nested
+        for table in tables:
+            # A copy: a table given as a value stays what the caller made it.
+            inner[table] = dict(inner[table]) if isinstance(inner.get(table), Mapping) else {}
+            inner = inner[table]
+        inner[last] = value
     return nested
-
-
-def _nest(key: str, value: Any) -> Settings:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    assert isinstance(value, dict)
-    return value
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: str = "") -> Settings:
@@ -59,6 +66,28 @@ def _superseded(below: Mapping[str, Any], above: Mapping[str, Any], path: str) -
     if exclusive & set(above):
         dropped |= exclusive - set(above)
     return dropped
+
+
+def without(settings: Mapping[str, Any], dotted: str) -> Settings:
+    """Return settings without a dotted key and without keys that cannot stand beside it."""
+    table, _, key = dotted.rpartition(".")
+    exclusive = _EXCLUSIVE.get(table, ())
+    for name in exclusive if key in exclusive else (key,):
+        settings = remove(settings, f"{table}.{name}" if table else name)
+    return dict(settings)
+
+
+def collide(one: str, other: str) -> bool:
+    """Return whether two dotted keys are the same, one inside the other, or exclude each other."""
+    table, _, key = one.rpartition(".")
+    other_table, _, other_key = other.rpartition(".")
+    exclude = table == other_table and {key, other_key} <= set(_EXCLUSIVE.get(table, ()))
+    return (
+        exclude
+        or one == other
+        or f"{one}.".startswith(f"{other}.")
+        or (f"{other}.".startswith(f"{one}."))
+    )
 
 
 def remove(settings: Mapping[str, Any], dotted: str) -> Settings:

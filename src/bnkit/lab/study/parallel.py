@@ -19,19 +19,21 @@ from bnkit.lab.data import Dataset
 from bnkit.lab.store import TrialRecord
 from bnkit.lab.study.progress import Progress
 from bnkit.lab.study.trial import TrialJob, run_trial
+from bnkit.lab.training import TrainingSettings
 
 _POLL_SECONDS = 0.2
 _PARENT_POLL_SECONDS = 1.0
 
 
-def worker_count(threads: int, device: str, jobs: int) -> int:
+def worker_count(trainings: Sequence[TrainingSettings]) -> int:
     """Return how many processes train side by side: the cores divided between them.
 
     Trials on an accelerator run one after the other, because they share its memory.
     """
-    if not device.startswith("cpu"):
+    if any(not training.device.startswith("cpu") for training in trainings):
         return 1
-    return max(1, min(jobs, int(joblib.cpu_count()) // threads))
+    threads = max(training.threads for training in trainings)
+    return max(1, min(len(trainings), int(joblib.cpu_count()) // threads))
 
 
 def run_trials(

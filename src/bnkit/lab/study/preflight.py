@@ -42,7 +42,7 @@ def check_job(job: TrialJob, dataset: Dataset) -> None:
     """
     settings = job.trial.settings
     device = torch.device(settings.training.device)
-    with seeded(job.trial.seed, device):
+    with seeded(job.trial.seed):
         images = torch.tensor(dataset.train_images[: settings.data.batch_size], device=device)
         labels = torch.tensor(dataset.train_labels[: settings.data.batch_size], device=device)
         _check_new_each_time(job, dataset, images[:EXAMPLE_SIZE])

@@ -11,10 +11,11 @@ import torch
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed Python, NumPy and torch; put all three back as they were on leaving."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [device.index or 0] if device.type == "cuda" else []
+    # Seeding torch seeds every GPU, so every GPU's state is kept.
+    devices = list(range(torch.cuda.device_count()))
     try:
         with torch.random.fork_rng(devices=devices):
             seed_everything(seed)

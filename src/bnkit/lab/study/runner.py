@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,10 @@ from bnkit.lab.data import (
 from bnkit.lab.data.names import GIVEN
 from bnkit.lab.networks.names import NETWORKS, unknown_network
 from bnkit.lab.store import (
+    SETTINGS_FILE,
     TrialRecord,
     TrialStore,
-    read_findings,
+    read_results,
     read_settings,
     write_results,
     write_settings,
@@ -72,14 +73,15 @@ class Run:
             BnkitError: a message for the user.
         """
         self._refuse_other_study()
-        trials = plan(self.settings)
-        ids = [trial_id(trial, self.fingerprints(trial)) for trial in trials]
+        planned = {
+            trial_id(trial, self.fingerprints(trial)): trial for trial in plan(self.settings)
+        }
         store = TrialStore(self.root)
-        missing = [pair for pair in zip(ids, trials, strict=True) if not store.has(pair[0])]
+        missing = {key: trial for key, trial in planned.items() if not store.has(key)}
         if missing:
-            self._train(missing, store, len(ids) - len(missing))
+            self._train(missing, store, len(planned) - len(missing))
         self._write_settings()
-        write_findings(self.root, self.settings, ids, self.command)
+        judge_and_write(self.root, self.settings, planned, self.command)
 
     def fingerprints(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the hashes of what a trial's data, network and loss are made of."""
@@ -108,24 +110,22 @@ class Run:
             self._sources[key] = from_arrays(self.arrays, data) if given else open_source(data)
         return self._sources[key]
 
-    def _train(
-        self, missing: list[tuple[str, PlannedTrial]], store: TrialStore, stored: int
-    ) -> None:
+    def _train(self, missing: Mapping[str, PlannedTrial], store: TrialStore, stored: int) -> None:
         from bnkit.lab.study.parallel import run_trials, worker_count
         from bnkit.lab.study.preflight import check_device, check_job, distinct_arms
         from bnkit.lab.study.trial import TrialJob
 
-        jobs = [TrialJob(key, trial, self.builder) for key, trial in missing]
-        training = missing[0][1].settings.training
-        for device in {trial.settings.training.device for _, trial in missing}:
+        jobs = [TrialJob(key, trial, self.builder) for key, trial in missing.items()]
+        trainings = [trial.settings.training for trial in missing.values()]
+        for device in {training.device for training in trainings}:
             check_device(device)
         datasets = self._load(jobs)
         for job in distinct_arms(jobs):
             check_job(job, datasets[job.id])
         store.prepare()
         self._write_settings()
-        steps = sum(_steps(trial, datasets[key]) for key, trial in missing)
-        default = worker_count(training.threads, training.device, len(jobs))
+        steps = sum(_steps(trial, datasets[key]) for key, trial in missing.items())
+        default = worker_count(trainings)
         try:
             self.progress.start(len(jobs), stored, steps)
             run_trials(
@@ -153,10 +153,16 @@ class Run:
         return found
 
     def _refuse_other_study(self) -> None:
-        try:
-            name = read_settings(self.root).get("study", {}).get("name")
-        except StoreError:
+        if not (self.root / SETTINGS_FILE).is_file():
             return
+        content = read_settings(self.root)
+        if "fingerprints" not in content:
+            raise StudyError(
+                f"{self.root / SETTINGS_FILE} is a study file that no run wrote",
+                required="a run writes a file of this name into its folder",
+                remedy="Choose another folder with --out",
+            )
+        name = content.get("study", {}).get("name")
         if name != self.settings.study.name:
             raise StudyError(
                 f"{self.root} holds results of the study {name!r}",
@@ -178,28 +184,35 @@ def rejudge(root: Path) -> None:
     content = read_settings(root)
     hashes = content.pop("fingerprints", {})
     settings = validate(content, str(root / "study.toml"))
-    ids = [trial_id(trial, _hashes_of(trial, hashes)) for trial in plan(settings)]
-    if not any(TrialStore(root).has(key) for key in ids):
+    planned = {trial_id(trial, _hashes_of(trial, hashes)): trial for trial in plan(settings)}
+    if not any(TrialStore(root).has(key) for key in planned):
         raise StoreError(
             f"{root} holds no finished trial of its study",
             required="at least one finished trial",
             remedy=f"Run `bnkit study run {root / 'study.toml'} --out {root}`",
         )
-    write_findings(root, settings, ids, str(read_findings(root).get("command", "")))
+    judge_and_write(root, settings, planned, str(read_results(root).get("command", "")))
 
 
-def write_findings(root: Path, settings: StudySettings, ids: list[str], command: str) -> None:
-    """Judge the claims over the stored trials and write the results file."""
+def judge_and_write(
+    root: Path, settings: StudySettings, planned: Mapping[str, PlannedTrial], command: str
+) -> None:
+    """Judge the claims over the stored trials of the plan and write the results file."""
     store = TrialStore(root)
-    stored = [key for key in ids if store.has(key)]
-    records = [store.load(key) for key in stored]
-    metrics = store.metrics(stored)
+    # The grid point is this study's: the trial may have been trained by one with another grid.
+    records = [
+        replace(store.load(key), grid=dict(trial.grid))
+        for key, trial in planned.items()
+        if store.has(key)
+    ]
+    metrics = store.metrics(record.id for record in records)
     notes = list(dict.fromkeys(note for record in records for note in record.notes))
-    if len(stored) < len(ids):
-        notes.append(f"Partial results: {len(stored)} of {len(ids)} trials have finished so far.")
+    if len(records) < len(planned):
+        notes.append(f"Partial: {len(records)} of {len(planned)} trials have finished so far.")
     write_results(
         root,
-        trial_ids=stored,
+        settings=settings.to_dict(),
+        trials=records,
         verdicts=judge(settings.claims, records, metrics),
         summaries=summarize(records, metrics),
         notes=notes,

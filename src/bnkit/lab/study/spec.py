@@ -117,7 +117,8 @@ def validate(content: Mapping[str, Any], where: str) -> StudySettings:
     """
     filled = {**content}
     filled.setdefault("arms", DEFAULT_ARMS)
-    if "claims" not in content and set(filled["arms"]) >= set(DEFAULT_ARMS):
+    arms = filled["arms"]
+    if "claims" not in content and isinstance(arms, Mapping) and {*arms} >= {*DEFAULT_ARMS}:
         filled["claims"] = DEFAULT_CLAIMS
     grid = filled.get("grid")
     if grid is None or (isinstance(grid, Mapping) and "seed" not in grid):
@@ -143,11 +144,20 @@ def plan(settings: StudySettings, where: str = "study") -> list[PlannedTrial]:
     points = list(itertools.product(*(settings.grid[key] for key in keys)))
     trials = []
     for arm, overrides in settings.arms.items():
+        seen: dict[str, Mapping[str, Any]] = {}
         for values in points:
             point = dict(zip(keys, values, strict=True))
             merged = overlay(overlay(base, overrides), expand(point))
             place = f"{where}: [arms.{arm}]" + (f" at {point}" if point else "")
             resolved = _trial_settings(merged, place)
+            twin = seen.setdefault(resolved.model_dump_json(), point)
+            if twin is not point:
+                raise StudyError(
+                    f"the grid points {twin} and {point} are the same settings",
+                    required="each grid point trains something else",
+                    remedy="Leave one of them out",
+                    where=place,
+                )
             trials += [
                 PlannedTrial(arm=arm, seed=seed, grid=point, settings=resolved)
                 for seed in settings.seeds

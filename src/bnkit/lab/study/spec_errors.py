@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, TypedDict, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bnkit.errors import StudyError
+from bnkit.errors import StudyError, did_you_mean
 from bnkit.lab.data.settings import DataSettings
 from bnkit.lab.networks.settings import NetworkSettings
 from bnkit.lab.study.claim_settings import ClaimSettings
@@ -72,11 +71,10 @@ def unknown_key(key: str, table: str, where: str) -> StudyError:
         if owner.startswith(("data", "network", "training"))
         for name in names
     ]
-    near = get_close_matches(key, candidates, n=1, cutoff=0.5)
     return StudyError(
         f"unknown key {key!r} in [{table}]",
         required="a dotted key of [data], [network] or [training], or seed",
-        remedy=f"Did you mean {near[0]!r}?" if near else "",
+        remedy=did_you_mean(key, candidates),
         where=where,
     )
 
@@ -85,12 +83,11 @@ def _unknown_key_message(location: Sequence[Any]) -> _Message:
     *parents, name = location
     table = ".".join(str(part) for part in parents if not isinstance(part, int))
     keys = known_keys().get(table, ())
-    near = get_close_matches(str(name), keys, n=1)
     place = f"in [{table}]" if table else "at the top level"
     return _Message(
         given=f"unknown key {name!r} {place}",
         required=f"known keys are {_listed(keys)}" if keys else "",
-        remedy=f"Did you mean {near[0]!r}?" if near else "",
+        remedy=did_you_mean(str(name), keys),
     )
 
 

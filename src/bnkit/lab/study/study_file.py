@@ -5,15 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bnkit.errors import StudyError
+from bnkit.errors import StudyError, did_you_mean
 from bnkit.inspection.target import is_target, resolve_target
-from bnkit.lab.study.overrides import Settings, expand, overlay, remove
-from bnkit.lab.study.spec import StudySettings, validate
+from bnkit.lab.study.overrides import Settings, collide, expand, overlay, without
+from bnkit.lab.study.spec import TRIAL_TABLES, StudySettings, validate
 from bnkit.lab.study.spec_errors import known_keys, unknown_key
 
 
@@ -34,7 +33,7 @@ class StudySource:
     text: str = ""
 
 
-def catalogue() -> list[str]:
+def study_names() -> list[str]:
     """Return the names of the studies that come with bnkit."""
     folder = files("bnkit.lab.study") / "catalogue"
     return sorted(
@@ -50,17 +49,17 @@ def find_study(study: str | Path | Mapping[str, Any]) -> StudySource:
     """
     if isinstance(study, Mapping):
         return StudySource(dict(study), Path.cwd(), "study")
-    if str(study) in catalogue():
+    if str(study) in study_names():
         text = (files("bnkit.lab.study") / "catalogue" / f"{study}.toml").read_text("utf-8")
         return StudySource(_parse(text, str(study)), Path.cwd(), f"study {study}", text)
     path = Path(study).expanduser()
     if path.suffix != ".toml":
         here = [found.name for found in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, [*catalogue(), *here], n=1)
         raise StudyError(
             f"there is no study {str(study)!r}",
-            required=f"one of {', '.join(catalogue())}, or the path of a .toml file",
-            remedy=f"Did you mean {near[0]!r}?" if near else "`bnkit study list` shows them",
+            required=f"one of {', '.join(study_names())}, or the path of a .toml file",
+            remedy=did_you_mean(path.name, [*study_names(), *here])
+            or "`bnkit study list` shows them",
         )
     try:
         text = path.read_text(encoding="utf-8")
@@ -109,9 +108,14 @@ def resolve(
                 remedy="Leave --quick out, or use --seeds and --set",
                 where=source.where,
             )
+        if not isinstance(profiles["quick"], Mapping):
+            raise StudyError(
+                f"profiles.quick = {profiles['quick']!r}",
+                required="a table of settings to lay over the file",
+                where=source.where,
+            )
         content = overlay(content, profiles["quick"])
-    for key, value in (overrides or {}).items():
-        content = _override(content, key, value, source.where)
+    content = _overridden(content, overrides or {}, source.where)
     return validate(_with_absolute_paths(content, source.folder), source.where)
 
 
@@ -131,32 +135,56 @@ def _refuse_unknown_tables(content: Mapping[str, Any], where: str) -> None:
     known = (*known_keys()[""], "fingerprints")
     for key in content:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
             raise StudyError(
                 f"unknown key {key!r} at the top level",
                 required=f"known tables are {', '.join(known_keys()[''])}",
-                remedy=f"Did you mean {near[0]!r}?" if near else "",
+                remedy=did_you_mean(key, known),
                 where=where,
             )
 
 
-def _override(content: Settings, key: str, value: Any, where: str) -> Settings:
-    table = key.split(".", maxsplit=1)[0]
-    if table == "grid":
-        grid = {**content.get("grid", {}), key.removeprefix("grid."): value}
-        return {**content, "grid": grid}
-    if table not in ("data", "network", "training") or "." not in key:
-        raise unknown_key(key, "the overrides", where)
+def _overridden(content: Settings, overrides: Mapping[str, Any], where: str) -> Settings:
+    """Return the content with overrides that hold everywhere: in the file, its arms, its grid."""
+    grid_keys = [key for key in overrides if key.split(".")[0] == "grid"]
+    others = {key: value for key, value in overrides.items() if key not in grid_keys}
+    for key in others:
+        if key.split(".")[0] not in TRIAL_TABLES or "." not in key:
+            raise unknown_key(key, "the overrides", where)
     # A path on the command line is relative to where the user stands, not to the study file.
-    content = overlay(content, _with_absolute_paths(expand({key: value}), Path.cwd()))
-    if isinstance(content.get("grid"), Mapping):
-        content["grid"] = {k: v for k, v in content["grid"].items() if k != key}
-    if isinstance(content.get("arms"), Mapping):
-        content["arms"] = {
-            arm: remove(table, key) if isinstance(table, Mapping) else table
-            for arm, table in content["arms"].items()
-        }
-    return content
+    content = overlay(content, _with_absolute_paths(expand(others), Path.cwd()))
+    for key in others:
+        content = _taken_out_of_arms_and_grid(content, key, where)
+    if not grid_keys:
+        return content
+    grid = {key.removeprefix("grid."): overrides[key] for key in grid_keys}
+    return {**content, "grid": {**_table(content, "grid"), **grid}}
+
+
+def _taken_out_of_arms_and_grid(content: Settings, key: str, where: str) -> Settings:
+    grid, arms = _table(content, "grid"), _table(content, "arms")
+    crossed = [name for name in grid if collide(name, key)]
+    for claim in content.get("claims", ()):
+        spoken_of = [*claim.get("where", {}), claim.get("along")] if claim else []
+        if set(spoken_of) & set(crossed):
+            raise StudyError(
+                f"{key} is overridden, and the claim {claim.get('id')!r} speaks of it",
+                required="an overridden key has one value and leaves the grid",
+                remedy="Leave the override out, or change the claim",
+                where=where,
+            )
+    left = {name: values for name, values in grid.items() if name not in crossed}
+    bare = {
+        arm: without(table, key) if isinstance(table, Mapping) else table
+        for arm, table in arms.items()
+    }
+    changed = {**content, **({"grid": left} if grid else {}), **({"arms": bare} if arms else {})}
+    return dict(changed)
+
+
+def _table(content: Mapping[str, Any], name: str) -> Settings:
+    """Return a table of the study, empty if it is missing or is none: `validate` refuses that."""
+    table = content.get(name)
+    return dict(table) if isinstance(table, Mapping) else {}
 
 
 def _with_absolute_paths(content: Settings, folder: Path) -> Settings:
@@ -173,8 +201,8 @@ def _with_absolute_paths(content: Settings, folder: Path) -> Settings:
         ("training", "loss", _absolute_target),
     ):
         inner = content.get(table)
-        if isinstance(inner, Mapping) and isinstance(inner.get(key), str):
-            content = {**content, table: {**inner, key: make(inner[key], folder)}}
+        if isinstance(inner, Mapping) and isinstance(inner.get(key), str | Path):
+            content = {**content, table: {**inner, key: make(str(inner[key]), folder)}}
     return content
 
 

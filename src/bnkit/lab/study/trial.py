@@ -64,7 +64,7 @@ def run_trial(
     settings = job.trial.settings
     started = time.perf_counter()
     device = torch.device(settings.training.device)
-    with _repeatable(settings.training.threads), seeded(job.trial.seed, device):
+    with _repeatable(settings.training.threads), seeded(job.trial.seed):
         try:
             train_split, test_split = to_device(dataset, device)
             rewrite = build_arm(job, dataset, train_split.images[:EXAMPLE_SIZE])
@@ -181,13 +181,15 @@ def _rows(checkpoints: list[Checkpoint]) -> Iterator[MetricRow]:
 @contextmanager
 def _repeatable(threads: int) -> Iterator[None]:
     """Fix what changes sums in their last digits: the number of threads, cuDNN's algorithms."""
-    before = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    before = torch.get_num_threads(), cudnn.benchmark, cudnn.deterministic
     torch.set_num_threads(threads)
+    cudnn.benchmark, cudnn.deterministic = False, True
     try:
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-            yield
+        yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        cudnn.benchmark, cudnn.deterministic = before[1:]
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,8 +23,8 @@ EVALUATION_BATCH = 1024
 class Checkpoint(NamedTuple):
     """Metrics at one moment.
 
-    `train_loss` and `train_accuracy` are means over the examples trained on since the checkpoint
-    before, as trained; `test_loss` and `test_accuracy` are of the whole test split in eval mode.
+    `train_loss` and `train_accuracy` are means over the examples of the epoch so far, as trained;
+    `test_loss` and `test_accuracy` are of the whole test split in eval mode.
     """
 
     step: int
@@ -57,6 +58,20 @@ class _Sums:
         return self.loss / self.examples, self.hits / self.examples
 
 
+class _Window:
+    """Mean loss over the examples of the last batches, as many as one epoch has."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches: deque[tuple[float, int]] = deque(maxlen=batches)
+
+    def add(self, loss: float, examples: int) -> None:
+        self.batches.append((loss, examples))
+
+    def mean(self) -> float:
+        examples = sum(count for _, count in self.batches)
+        return sum(loss * count for loss, count in self.batches) / examples
+
+
 def train(
     network: nn.Module,
     train_split: Split,
@@ -72,8 +87,8 @@ def train(
     """Train a network and return its metrics at every checkpoint.
 
     The first checkpoint is the untrained network at step 0. Training stops at the first loss that
-    is not finite, and counts as diverged; so does a run whose last checkpoint's training loss is
-    not below the untrained network's.
+    is not finite, and counts as diverged; so does a run whose training loss over its last epoch's
+    worth of batches is not below the untrained network's.
 
     Args:
         network: trained in place, on the device of the splits.
@@ -88,7 +103,7 @@ def train(
     per_epoch = steps_per_epoch(len(train_split), batch_size, drop_last)
     total = settings.total_steps(len(train_split), batch_size, drop_last)
     optimizer = make_optimizer(network.parameters(), settings.optimizer)
-    sums = _Sums()
+    sums, window = _Sums(), _Window(per_epoch)
     batches = _endless_batches(train_split, batch_size, drop_last, seed)
     network.train()
     for step in range(1, total + 1):
@@ -102,7 +117,10 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if step % per_epoch == 1 or per_epoch == 1:
+            sums = _Sums()
         sums.add(value, logits, labels)
+        window.add(value, len(labels))
         if step == total or step % (settings.validate_every or per_epoch) == 0:
             epoch = -(-step // per_epoch)
             test_means = evaluate(network, test_split, loss_function)
@@ -110,9 +128,8 @@ def train(
             if not math.isfinite(test_means[0]):
                 run.diverged_step = step
                 return run
-            sums = _Sums()
             on_checkpoint(step)
-    if not run.checkpoints[-1].train_loss < run.checkpoints[0].train_loss:
+    if not window.mean() < run.checkpoints[0].train_loss:
         run.diverged_step = total
     return run
 
