@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,9 @@ MISTAKES = {
     "no quick": (("run", "malformed.toml", "--quick"), "line 2"),
     "no folder": (("report", "nowhere"), "holds no study"),
     "bad option": (("run", "small.toml", "--sedes", "3"), "--se"),
+    "meta device": (("run", "small.toml", "--device", "meta"), "cannot be used"),
+    "unknown loss": (("run", "small.toml", "--set", "training.loss=nll"), "cross-entropy"),
+    "misspelt folder": (("run", "small.toml", "--set", 'data={ name = "x" }'), "unknown key"),
     "bad device": (("run", "small.toml", "--device", "cuda:77"), "--device cpu"),
 }
 
@@ -255,3 +259,49 @@ def test_a_pipe_that_takes_ascii_only_gets_ascii(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "inconclusive" in done.stdout.decode("ascii")
+
+
+def test_a_run_that_is_told_to_end_says_that_finished_trials_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL.replace("epochs = 1", "epochs = 500"))
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("bnkit")), "study", "run", "small.toml"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("training 6 trials" in line for line in process.stderr)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "finished trials are kept" in err
+
+
+def test_what_a_network_prints_does_not_disturb_the_results(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nprint('imported')\n"
+        "def build():\n    print('built')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))\n"
+    )
+    (tmp_path / "small.toml").write_text(SMALL)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("bnkit")),
+            "study",
+            "run",
+            "small.toml",
+            "--set",
+            "network.name=net.py:build",
+            "--format",
+            "json",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["trials"] == 6
+    assert "built" in done.stderr

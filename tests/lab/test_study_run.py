@@ -269,7 +269,7 @@ import sys
 from test_study_run import SMALL
 import bnkit.lab
 if __name__ == "__main__":
-    study = {**SMALL, "training": {**SMALL["training"], "epochs": 40}}
+    study = {**SMALL, "training": {**SMALL["training"], "epochs": 20}}
     bnkit.lab.run(study, out=sys.argv[1], workers=2)
 """
 
@@ -304,7 +304,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path: Path) -> None:
     while _processes_with(str(out)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _processes_with(str(out)), "no process trains on for nobody"
-    study = {**SMALL, "training": {**SMALL["training"], "epochs": 40}}
+    study = {**SMALL, "training": {**SMALL["training"], "epochs": 20}}
     resumed = run(out, study)
     assert kept.items() <= trial_folders(out).items(), "finished trials were kept"
     uninterrupted = run(tmp_path / "whole", study)
@@ -342,11 +342,46 @@ def no_batch_norm() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
+class FailsInEval(Tuple):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            raise ValueError("not for inference")
+        return self.layers(x)
+
+
+class Uncopied(FailsInEval):
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        raise TypeError("unique")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def unseeded() -> nn.Module:
+    network = Tuple().layers
+    with torch.no_grad():
+        network[1].weight.copy_(torch.from_numpy(np.random.default_rng().normal(size=(10, 64))))
+    return network
+
+
+def on_meta() -> nn.Module:
+    return Tuple().layers.to("meta")
+
+
+def scripted() -> nn.Module:
+    return torch.jit.trace(Tuple().layers.eval(), torch.zeros(2, 1, 8, 8))
+
+
 BAD_NETWORKS = {
+    "fails in eval": (FailsInEval, "raised ValueError in eval mode .*: not for inference"),
+    "cannot be copied": (Uncopied, r"cannot be copied \(TypeError: unique\)"),
+    "unseeded": (unseeded, "has other values of 1.weight when it is built again"),
+    "on the meta device": (on_meta, "cannot be moved to cpu"),
+    "scripted": (scripted, "is a ScriptModule"),
     "shared": (sharing, "the same module"),
     "tuple": (Tuple, "returned a tuple"),
     "few logits": (few_logits, r"shape \(32, 3\).*\(32, 10\)"),
-    "wrong channels": (wrong_channels, "raised RuntimeError on data of shape"),
+    "wrong channels": (wrong_channels, "raised RuntimeError on data of shape .*input_shape"),
     "no batch norm": (no_batch_norm, "no batch norm"),
     "an instance": (SHARED, "an instance of Sequential"),
     "a number": (3, "network is a int"),
@@ -356,6 +391,7 @@ BAD_NETWORKS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("case", BAD_NETWORKS)
 def test_a_bad_network_is_one_message_and_earlier_results_stay(
     case: str, finished: bnkit.lab.StudyResult

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from bnkit import remove
 from bnkit.errors import RewriteError
+from bnkit.rewrite import Change
 
 
 class PreActivation(nn.Module):
@@ -200,3 +201,35 @@ def test_what_cannot_be_proved_is_refused_and_nothing_is_changed(
         remove(model, IMAGES, inplace=inplace)
     assert repr(model) == repr_before
     torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+
+
+class TakesPixels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, *, pixels: Tensor) -> Tensor:
+        FORWARDS.append(1)
+        return self.norm(pixels)
+
+
+FORWARDS: list[int] = []
+
+
+def test_an_example_can_be_keyword_arguments() -> None:
+    assert remove(TakesPixels(), {"pixels": IMAGES}).changes == [
+        Change("norm", "batch norm removed")
+    ]
+
+
+def test_four_forwards_are_run() -> None:
+    FORWARDS.clear()
+    remove(TakesPixels(), {"pixels": IMAGES})
+    assert len(FORWARDS) == 4
+    assert "Cost: four forwards" in (remove.__doc__ or "")
+
+
+def test_what_is_skipped_stands_in_the_account() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    model[0].register_forward_hook(lambda *_: None)
+    assert "0: skipped, the hooks" in str(remove(model, IMAGES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -51,4 +52,9 @@ def main() -> None:
         app()
     except BnkitError as error:
         typer.echo(f"bnkit: {error}", err=True)
+        sys.exit(USAGE_ERROR)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.echo("bnkit: standard output cannot be written, no space is left", err=True)
         sys.exit(USAGE_ERROR)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +117,7 @@ def run_study(
 
     overrides = dict(_parse_override(text) for text in set_ or [])
     try:
-        result = run(
+        result = _interruptible(run)(
             study,
             quick=quick,
             seeds=seeds,
@@ -178,6 +181,28 @@ def _print_result(result: StudyResult) -> None:
     else:
         print_text(text)
     typer.echo(f"\nThe report: {result.folder / 'report.html'}")
+
+
+def _interruptible(run: Callable[..., StudyResult]) -> Callable[..., StudyResult]:
+    """Make a run that is told to end stop as on Ctrl-C, and keep standard output to the results.
+
+    What a user's network prints goes to standard error.
+    """
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def running(*args: Any, **kwargs: Any) -> StudyResult:
+        names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {name: signal.signal(getattr(signal, name), stop) for name in names}
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return run(*args, **kwargs)
+        finally:
+            for name, handler in before.items():
+                signal.signal(getattr(signal, name), handler)
+
+    return running
 
 
 def _parse_override(text: str) -> tuple[str, Any]:

@@ -42,6 +42,5 @@ def _items(value: Any) -> Iterable[Any]:
         return ()
     if is_dataclass(value):
         return [getattr(value, field.name) for field in fields(value) if hasattr(value, field.name)]
-    if hasattr(value, "__dict__") and not callable(value):
-        return vars(value).values()
-    return ()
+    attributes: dict[str, Any] = {} if callable(value) else getattr(value, "__dict__", {})
+    return attributes.values()

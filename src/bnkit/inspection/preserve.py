@@ -100,7 +100,7 @@ class _ModuleState:
 
     def restore(self) -> None:
         if type(self.module) is not self.type:
-            self.module.__class__ = self.type  # type: ignore[assignment]
+            self.module.__class__ = self.type
         _refill(vars(self.module), self.attributes)
         for container, content in self.contents:
             _refill(container, content)
@@ -133,7 +133,7 @@ class _TensorState:
                 tensor.requires_grad_(self.requires_grad)
             tensor.grad = None if self.grad is None else self.grad.tensor
         if type(tensor) is not self.type:
-            tensor.__class__ = self.type  # type: ignore[assignment]
+            tensor.__class__ = self.type
 
 
 @dataclass
@@ -148,19 +148,21 @@ class _Values:
         self.copied = self.tensor.detach().clone() if has_values else None
 
     def restore(self) -> None:
-        # Written only if it changed: a write would invalidate a graph the user still holds.
-        # Values are compared, not version counters: batch norm moves its buffers uncounted.
         if not _lie_alike(self.tensor, self.place):
             self.tensor.data = self.place
-        if self.copied is not None and not _are_alike(self.tensor.detach(), self.copied):
-            with torch.no_grad():
-                self.tensor.copy_(self.copied)
+        # Values are compared, not version counters: batch norm moves its buffers uncounted.
+        # They are written through `.data`, uncounted too: a counted write would invalidate a
+        # graph the user still holds, although the values are those that it was recorded with.
+        if self.copied is not None and not _are_alike(self.place, self.copied):
+            self.place.copy_(self.copied)
 
 
 def _lie_alike(tensor: Tensor, place: Tensor) -> bool:
+    if is_lazy(tensor) or is_lazy(place):
+        return is_lazy(tensor) and is_lazy(place) and tensor.dtype == place.dtype
     if (tensor.dtype, tensor.device, tensor.layout) != (place.dtype, place.device, place.layout):
         return False
-    if is_lazy(tensor) or tensor.layout != torch.strided:
+    if tensor.layout != torch.strided:
         return True
     return (
         tensor.shape == place.shape
@@ -185,10 +187,11 @@ def _random_state_restorers() -> list[Callable[[], None]]:
         partial(torch.set_rng_state, torch.get_rng_state()),
     ]
     # One that is not initialized has drawn nothing, and asking for its state would initialize it.
-    if torch.cuda.is_initialized():
-        restorers.append(partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    if torch.xpu.is_initialized():
-        restorers.append(partial(torch.xpu.set_rng_state_all, torch.xpu.get_rng_state_all()))
+    accelerators: tuple[Any, ...] = (torch.cuda, torch.xpu)
+    for accelerator in accelerators:
+        if accelerator.is_initialized():
+            state = accelerator.get_rng_state_all()
+            restorers.append(partial(accelerator.set_rng_state_all, state))
     if torch.backends.mps.is_available():
         restorers.append(partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
     return restorers

@@ -109,7 +109,9 @@ class Recorder:
 
     def _source(self, tensor: Tensor) -> int | None:
         key = _storage_key(tensor)
-        known = [table[k] for table, k in ((self._maker, id(tensor)), (self._writer, key)) if k in table]
+        known = [
+            table[k] for table, k in ((self._maker, id(tensor)), (self._writer, key)) if k in table
+        ]
         # The later one: a write through a view changes what was made before it.
         return max(known) if known else self._storage_maker.get(key)
 
@@ -217,15 +219,17 @@ def is_primitive(module: nn.Module) -> bool:
 def _function_name(func: Callable[..., Any]) -> str:
     # `aten.conv2d.default` is the overload of `aten.conv2d`.
     func = getattr(func, "overloadpacket", func)
-    return resolve_name(func) or getattr(func, "__name__", repr(func))
+    name: str = resolve_name(func) or getattr(func, "__name__", repr(func))
+    return name
 
 
 def _storage_key(tensor: Tensor) -> int:
     try:
-        return tensor.untyped_storage()._cdata
+        address: int = tensor.untyped_storage()._cdata
     except (RuntimeError, NotImplementedError):
         # Sparse tensors and some subclasses have no storage of their own.
         return id(tensor)
+    return address
 
 
 def _version(tensor: Tensor) -> int | None:

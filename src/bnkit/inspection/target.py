@@ -171,6 +171,11 @@ def _find_module(name: str) -> ModuleSpec | None:
 
 
 def _find_below(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    if path is not None:
+        # By its last name: a dotted one would be looked up in packages that are not imported.
+        found = PathFinder.find_spec(name.rpartition(".")[2], path)
+        if found is not None:
+            return found
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         spec: ModuleSpec | None = find(name, path) if find else None

@@ -73,7 +73,7 @@ def refuse_uninitialized(model: nn.Module) -> None:
     lazy = [name for name, tensor in named if is_lazy(tensor)]
     if lazy:
         raise RewriteError(
-            f"is uninitialized, as are {len(lazy) - 1} others" if lazy[1:] else "is uninitialized",
+            f"is uninitialized, one of {len(lazy)} parameters and buffers that are",
             required="a lazy module must know its shapes",
             remedy="Run it once first: model(example)",
             where=lazy[0],

@@ -15,13 +15,17 @@ from bnkit.lab.report.number_format import estimate, number, p_value
 from bnkit.lab.store import StoredStudy, Summary, Verdict
 
 _METRICS = ("test accuracy", "test loss", "train accuracy", "train loss")
+GRID_COLUMN = 16
 _MARKS = {"supported": ("✓", "green"), "refuted": ("✗", "red"), "inconclusive": ("?", "yellow")}
 
 
 def result_text(study: StoredStudy, width: int = 80) -> str:
     """Return the results without colour, for a pipe or a Python prompt."""
     stream = StringIO()
-    print_results(study, Console(file=stream, width=width, color_system=None))
+    grid_keys = len({key for summary in study.summaries for key in summary.grid})
+    # A grid's table gets the room it needs; a terminal wraps a long line, and nothing is cut.
+    console = Console(file=stream, width=width + GRID_COLUMN * grid_keys, color_system=None)
+    print_results(study, console)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).rstrip()
 
 
@@ -45,23 +49,26 @@ def _arm_table(summaries: Sequence[Summary]) -> Table:
     )
     rows: dict[str, dict[str, Summary]] = {}
     for summary in summaries:
-        rows.setdefault(_label(summary), {})[summary.metric] = summary
-    table.add_column("arm")
-    for metric in _METRICS:
-        table.add_column(metric, justify="right")
-    table.add_column("seeds", justify="right")
+        rows.setdefault(f"{summary.arm} {summary.grid}", {})[summary.metric] = summary
+    keys = list(dict.fromkeys(key for summary in summaries for key in summary.grid))
     any_diverged = any(summary.diverged for summary in summaries)
-    if any_diverged:
-        table.add_column("diverged", justify="right")
-    for label, cells in rows.items():
+    table.add_column("arm", overflow="fold")
+    for key in keys:
+        table.add_column(key.rpartition(".")[2], overflow="fold")
+    for heading in (*_METRICS, "seeds", *(["diverged"] if any_diverged else [])):
+        table.add_column(heading, justify="right", overflow="fold")
+    for cells in rows.values():
         some = next(iter(cells.values()))
+        point = [Text(_short(some.grid.get(key, ""))) for key in keys]
         counts = [str(some.seeds), *([str(some.diverged)] if any_diverged else [])]
-        table.add_row(Text(label), *(_cell(cells.get(metric)) for metric in _METRICS), *counts)
+        metrics = (_cell(cells.get(metric)) for metric in _METRICS)
+        table.add_row(Text(some.arm), *point, *metrics, *counts)
     return table
 
 
-def _label(summary: Summary) -> str:
-    return summary.arm + "".join(f"\n{key} = {value}" for key, value in summary.grid.items())
+def _short(value: object) -> str:
+    """Return a grid value in few characters: of a path to a network, its file's name."""
+    return str(value).rpartition("/")[2]
 
 
 def _cell(summary: Summary | None) -> str:
@@ -84,14 +91,12 @@ def _print_verdict(verdict: Verdict, console: Console) -> None:
 def _details(verdict: Verdict) -> str:
     parts = []
     if verdict.effect is not None:
-        shown = estimate(verdict.effect, verdict.low, verdict.high, signed=True)
+        signed = verdict.effect_name != "ratio"
+        shown = estimate(verdict.effect, verdict.low, verdict.high, signed=signed)
         parts.append(f"{verdict.effect_name} {shown.value.text}")
     if verdict.p_adjusted is not None:
         parts.append(f"adjusted p {p_value(verdict.p_adjusted).text}")
     parts.append(f"{verdict.seeds} seed{'' if verdict.seeds == 1 else 's'}")
-    diverged = {arm: count for arm, count in verdict.diverged.items() if count}
-    if diverged:
-        parts.append("diverged: " + ", ".join(f"{n} of {arm!r}" for arm, n in diverged.items()))
     if verdict.published:
         figures = ", ".join(f"{arm} {number(v).text}" for arm, v in verdict.published.items())
         parts.append(f"published: {figures}")

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from bnkit.errors import NetworkError, StudyError
-from bnkit.lab.data import DataSettings
 from bnkit.lab.data.names import GIVEN, SOURCES
+from bnkit.lab.study.overrides import plain
 from bnkit.lab.study.progress import Progress, Silent, progress_for
 from bnkit.lab.study.runner import Run, rejudge
 from bnkit.lab.study.study_file import find_study, resolve
 from bnkit.lab.study_result import StudyResult
+
+# A list in a [data] table has at most this many numbers, one per channel; longer ones are arrays.
+MOST_CHANNELS = 16
 
 
 def run(
@@ -70,7 +73,10 @@ def run(
         **(overrides or {}),
         **_choices(seeds, device),
     }
-    settings = resolve(source, quick=quick, overrides=changes)
+    source = replace(source, content=plain(source.content))
+    settings = resolve(source, quick=quick, overrides=plain(changes))
+    if out is not None and not isinstance(out, str | Path):
+        raise StudyError(f"out = {out!r}", required="the path of a folder")
     root = Path(out) if out is not None else Path("runs") / settings.study.name
     Run(
         settings=settings,
@@ -138,12 +144,19 @@ def _data_changes(data: Any) -> dict[str, Any]:
     if isinstance(data, str | Path):
         if str(data) in SOURCES:
             return {"data.name": str(data)}
-        kind = "folder" if Path(data).expanduser().is_dir() else "arrays"
+        path = Path(data).expanduser()
+        kind = "arrays" if path.suffix == ".npz" or path.is_file() else "folder"
         return {"data.name": kind, "data.path": str(data)}
-    if isinstance(data, Mapping) and set(data) <= set(DataSettings.model_fields):
-        names = sorted(data, key=lambda key: key != "name")
-        return {f"data.{name}": data[name] for name in names}
+    if isinstance(data, Mapping) and not any(_is_array(value) for value in data.values()):
+        return {f"data.{name}": value for name, value in data.items()}
     return {"data.name": GIVEN}
+
+
+def _is_array(value: Any) -> bool:
+    # Settings such as image_size are short lists of numbers; arrays have a shape or hold sequences.
+    return hasattr(value, "shape") or (
+        isinstance(value, Sequence) and not isinstance(value, str) and len(value) > MOST_CHANNELS
+    )
 
 
 def _choices(seeds: int | Sequence[int] | None, device: str | None) -> dict[str, Any]:
@@ -157,14 +170,16 @@ def _choices(seeds: int | Sequence[int] | None, device: str | None) -> dict[str,
 
 def _seed_list(seeds: Any) -> list[int]:
     """Return the seeds as plain numbers, whatever kind of whole numbers they are."""
+    several = isinstance(seeds, Sequence) or hasattr(seeds, "__len__")
     try:
-        if isinstance(seeds, Sequence) or hasattr(seeds, "__len__"):
-            return [operator.index(seed) for seed in seeds]
-        return list(range(operator.index(seeds)))
-    except TypeError as error:
+        numbers = [operator.index(seed) for seed in (seeds if several else [seeds])]
+    except TypeError:
+        numbers = []
+    if not numbers or isinstance(seeds, bool | str):
         raise StudyError(
             f"seeds = {seeds!r}", required="a number N for 0 … N−1, or a list of whole numbers"
-        ) from error
+        )
+    return numbers if several else list(range(numbers[0]))
 
 
 def _progress(show: bool | None) -> Progress:

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.errors import RewriteError
 from bnkit.inspection.preserve import preserve
-from bnkit.inspection.trace import Call, Trace, tensors_in, trace
-from bnkit.rewrite.result import Change, Rewrite
+from bnkit.inspection.trace import Example, Trace, refuse_uninitialized
+from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_given
+from bnkit.rewrite.feeding_layers import find_feeding
+from bnkit.rewrite.output_difference import largest_difference
+from bnkit.rewrite.result import Change, Rewrite, Skipped
 
-_FEEDING_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-# Functions that apply weights of their own, which have no module that could take a bias.
-_WEIGHTED_FUNCTIONS = ("conv", "linear", "bilinear", "matmul", "bmm", "mm", "addmm", "einsum")
+_REMOVED = "batch norm removed"
+_BIAS_ADDED = "bias of zeros added: a batch norm's β did its work"
+_HOOKS_DROPPED = "the hooks registered on this batch norm were removed with it"
+_BIAS_UNREAD = "feeds a batch norm without a bias, and its forward would not use one"
+_HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def remove(
-    model: nn.Module, example_args: Tensor | Sequence[Any], *, inplace: bool = False
-) -> Rewrite:
+def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) -> Rewrite:
     """Replace every batch norm by the identity.
 
     A batch norm's β does a bias's work, so the conv or linear layers that feed one are usually
-    built without a bias. Each of those that has none gets one of zeros. Feeding layers are found
-    by tracing one run: from the batch norm's input backwards through everything that applies no
-    weights (activations, pooling, additions, reshaping).
+    built without a bias. Each of those that has none gets one of zeros, trained if β was; a batch
+    norm without β asks for none. Feeding layers are found
+    by tracing one run in eval mode and one in training mode: from the batch norm's input backwards
+    through everything that applies no weights (activations, pooling, additions, reshaping). What
+    feeds a batch norm and can be given no bias is listed in `.skipped`, as is a batch norm that
+    never ran.
 
     Args:
         model: any network with at least one batch norm.
-        example_args: the input of one forward, a tensor or a tuple of arguments.
+        example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
+            or keyword arguments in a mapping.
         inplace: change the model itself and not a copy.
 
     Returns:
@@ -40,27 +47,25 @@ def remove(
 
     Raises:
         RewriteError: there is no batch norm; a batch norm is a subclass with a forward of its own,
-            whose extra behaviour the identity would drop; one is called as a function; the network
-            does not run on the example, before or after. The model is then as it was.
+            whose extra behaviour the identity would drop; one is called as a function, or still
+            runs afterwards, because something else than its parent module holds it; parameters are
+            uninitialized; a part is TorchScript; the network does not run on the example, before or
+            after, or returns other shapes after. The model is then as it was.
 
-    Cost: three forwards, and a copy of the model unless `inplace`.
+    Cost: four forwards, and a copy of the model unless `inplace`.
     """
-    args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
-    found = batch_norm_paths(model)
-    if not found:
-        raise RewriteError(
-            "the network has no batch norm",
-            required="at least one torch.nn.BatchNorm1d, 2d or 3d, or a subclass",
-        )
-    for path, layer in found.items():
-        _refuse_own_behaviour(path, layer)
-    before = _traced(model, args)
-    _refuse_functional(before)
-    feeding = _feeding_paths(model, before)
-    rewrite = Rewrite(model if inplace else _copied(model))
+    refuse_uninitialized(model)
+    norms = batch_norm_paths(model)
+    _refuse_unprovable(model, norms)
+    before = trace_as_given(model, example_args)
+    _refuse_functional(before.traces)
+    feeding = find_feeding(norms, before.traces, before.training_error)
+    rewrite = Rewrite(model if inplace else _copied(model), skipped=feeding.skipped)
+    rewrite.skipped += [
+        Skipped(path, _HOOKS_DROPPED) for path, layer in norms.items() if _has_hooks(layer)
+    ]
     try:
-        _apply(rewrite, list(found), feeding)
-        rewrite.difference = _largest_difference(before.output, _run(rewrite.model, args))
+        _change_and_check(rewrite, model, feeding.paths, before, example_args)
     except Exception:
         rewrite.undo()
         raise
@@ -74,6 +79,24 @@ def batch_norm_paths(model: nn.Module) -> dict[str, _BatchNorm]:
         for path, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, _BatchNorm)
     }
+
+
+def _refuse_unprovable(model: nn.Module, norms: dict[str, _BatchNorm]) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise RewriteError(
+                "is TorchScript",
+                required="a trace cannot look into it, so a batch norm in it could be missed",
+                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
+                where=path or "(model)",
+            )
+    if not norms:
+        raise RewriteError(
+            "the network has no batch norm",
+            required="at least one torch.nn.BatchNorm1d, 2d or 3d, or a subclass",
+        )
+    for path, layer in norms.items():
+        _refuse_own_behaviour(path, layer)
 
 
 def _refuse_own_behaviour(path: str, layer: _BatchNorm) -> None:
@@ -90,64 +113,18 @@ def _refuse_own_behaviour(path: str, layer: _BatchNorm) -> None:
     )
 
 
-def _refuse_functional(watched: Trace) -> None:
-    for call in watched.calls:
-        if call.module is None and call.name.rsplit(".", 1)[-1] in (
-            "batch_norm",
-            "native_batch_norm",
-        ):
-            raise RewriteError(
-                "calls batch norm as a function",
-                required="a batch norm can be removed where it is a module",
-                remedy="Use torch.nn.BatchNorm1d, 2d or 3d there",
-                where=call.inside or "(model)",
-            )
-
-
-def _traced(model: nn.Module, args: Sequence[Any]) -> Trace:
-    try:
-        return trace(model, args)
-    except Exception as error:
-        raise RewriteError(
-            f"the network raised {type(error).__name__} on the example: {error}",
-            required="one forward in eval mode must run",
-            remedy="Give an example input of the shape and dtype it takes",
-        ) from error
-
-
-def _feeding_paths(model: nn.Module, watched: Trace) -> list[str]:
-    """Return the paths of feeding layers without a bias, in the order in which they first ran."""
-    numbers: set[int] = set()
-    for call in watched.calls:
-        if isinstance(call.module, _BatchNorm):
-            numbers |= _feeding_calls(watched, call.sources[:1])
-    paths = [watched.calls[number].name for number in sorted(numbers)]
-    modules = dict(model.named_modules(remove_duplicate=False))
-    return [path for path in dict.fromkeys(paths) if modules[path].bias is None]
-
-
-def _feeding_calls(watched: Trace, sources: Sequence[int | None]) -> set[int]:
-    found: set[int] = set()
-    seen: set[int] = set()
-    open_numbers = [number for number in sources if number is not None]
-    while open_numbers:
-        number = open_numbers.pop()
-        if number in seen:
-            continue
-        seen.add(number)
-        call = watched.calls[number]
-        if isinstance(call.module, _FEEDING_LAYERS):
-            found.add(number)
-        elif not _applies_weights(call):
-            open_numbers += [source for source in call.sources if source is not None]
-    return found
-
-
-def _applies_weights(call: Call) -> bool:
-    if call.module is None:
-        return call.name.rsplit(".", 1)[-1].strip("_").startswith(_WEIGHTED_FUNCTIONS)
-    # PReLU's slope is a parameter, yet a bias before it is still the bias of the layer before it.
-    return any(True for _ in call.module.parameters()) and not isinstance(call.module, nn.PReLU)
+def _refuse_functional(traces: Iterable[Trace]) -> None:
+    for watched in traces:
+        for call in watched.calls:
+            if call.module is None and "batch_norm" in call.name:
+                raise RewriteError(
+                    f"calls batch norm as a function, {call.name}",
+                    required="a batch norm can be removed where it is a registered submodule that "
+                    "is called",
+                    remedy="Use torch.nn.BatchNorm1d, 2d or 3d there, register it as an attribute "
+                    "of its module, and call it, not its forward",
+                    where=call.inside or "(model)",
+                )
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -161,14 +138,61 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _apply(rewrite: Rewrite, norm_paths: Sequence[str], feeding: Sequence[str]) -> None:
-    for path in norm_paths:
-        _replace(rewrite, path)
-        rewrite.changes.append(Change(path, "batch norm removed"))
-    for path in feeding:
-        layer = rewrite.model.get_submodule(path)
-        _give_zero_bias(rewrite, layer)
-        rewrite.changes.append(Change(path, "bias of zeros added: a batch norm's β did its work"))
+def _has_hooks(layer: nn.Module) -> bool:
+    return any(getattr(layer, table) for table in _HOOK_TABLES)
+
+
+def _change_and_check(
+    rewrite: Rewrite,
+    model: nn.Module,
+    feeding: dict[str, bool],
+    before: DoubleTrace,
+    example: Example,
+) -> None:
+    with ExitStack() as kept:
+        # What stays referenced from a list or a closure still runs once more, before it is
+        # refused: the layers that are taken out, and, where a closure was not copied, the original.
+        norms = batch_norm_paths(rewrite.model)
+        kept.enter_context(preserve(nn.ModuleList(norms.values())))
+        if rewrite.model is not model:
+            kept.enter_context(preserve(model))
+        for path in norms:
+            _replace(rewrite, path)
+            rewrite.changes.append(Change(path, _REMOVED))
+        biases = {
+            path: _give_zero_bias(rewrite.model.get_submodule(path), is_trained)
+            for path, is_trained in feeding.items()
+        }
+        rewrite._reversals += biases.values()
+        after = trace_as_changed(rewrite.model, example, before)
+    _refuse_remaining(after.traces)
+    rewrite.difference = largest_difference(
+        before.evaluation.output_tensors, after.evaluation.output_tensors
+    )
+    read = set[str]().union(*(watched.parameters_read for watched in after.traces))
+    for path, take_back in biases.items():
+        if f"{path}.bias" in read:
+            rewrite.changes.append(Change(path, _BIAS_ADDED))
+        else:
+            take_back()
+            rewrite._reversals.remove(take_back)
+            rewrite.skipped.append(Skipped(path, _BIAS_UNREAD))
+
+
+def _refuse_remaining(traces: Iterable[Trace]) -> None:
+    for watched in traces:
+        for call in watched.calls:
+            if isinstance(call.module, _BatchNorm) or (
+                call.module is None and "batch_norm" in call.name
+            ):
+                raise RewriteError(
+                    "still runs a batch norm after all registered ones were replaced",
+                    required="a batch norm may be held by its parent module alone, and not also "
+                    "by a list, a dict, or a function",
+                    remedy="Call it as an attribute of its module, or keep it in torch.nn."
+                    "ModuleList, ModuleDict or Sequential",
+                    where=call.inside or "(model)",
+                )
 
 
 def _replace(rewrite: Rewrite, path: str) -> None:
@@ -193,37 +217,22 @@ def _replace(rewrite: Rewrite, path: str) -> None:
     rewrite._reversals.append(restore)
 
 
-def _give_zero_bias(rewrite: Rewrite, layer: nn.Module) -> None:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
+def _give_zero_bias(layer: nn.Module, is_trained: bool) -> Callable[[], None]:
+    """Add the bias and return what takes it back."""
+    # The parameters and not `weight`: that may be computed, and computing it may change buffers.
+    own = [tensor for tensor in layer.parameters() if tensor.dtype.is_floating_point]
+    like = own[0] if own else layer.weight
+    assert isinstance(like, torch.Tensor)
     channels = getattr(layer, "out_features", None) or layer.out_channels
     assert isinstance(channels, int)
+    attributes, parameters = dict(vars(layer)), dict(layer._parameters)
 
     def restore() -> None:
-        layer.register_parameter("bias", None)
+        layer._parameters.clear()
+        layer._parameters.update(parameters)
+        if "bias" in attributes:
+            vars(layer)["bias"] = attributes["bias"]
 
-    bias = torch.zeros(channels, dtype=weight.dtype, device=weight.device)
-    layer.bias = nn.Parameter(bias, requires_grad=weight.requires_grad)
-    rewrite._reversals.append(restore)
-
-
-def _run(model: nn.Module, args: Sequence[Any]) -> Any:
-    try:
-        with preserve(model), torch.no_grad():
-            model.eval()
-            return model(*args)
-    except Exception as error:
-        raise RewriteError(
-            f"without batch norm the network raised {type(error).__name__}: {error}",
-            required="the network must not read a batch norm's parameters or buffers elsewhere",
-            remedy="Call the batch norm as a module and nothing else",
-        ) from error
-
-
-def _largest_difference(before: Any, after: Any) -> float:
-    pairs = zip(tensors_in(before), tensors_in(after), strict=True)
-    largest = 0.0
-    for old, new in pairs:
-        if old.numel() and old.is_floating_point():
-            largest = max(largest, float((old.double() - new.double()).abs().max()))
-    return largest
+    bias = torch.zeros(channels, dtype=like.dtype, device=like.device)
+    layer.bias = nn.Parameter(bias, requires_grad=is_trained)
+    return restore

@@ -32,12 +32,21 @@ def raising(classes: int) -> nn.Module:
     raise KeyError("no weights")
 
 
+def leaving(classes: int) -> nn.Module:
+    raise SystemExit(2)
+
+
+def interrupted() -> nn.Module:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("builder", "args", "words"),
     [
         (nn.Linear(1, 1), {}, "network x: is a Linear, not a function"),
         (3, {}, "is a int, not a function"),
         (raising, {}, r"raised KeyError: 'no weights'; called with classes=2"),
+        (leaving, {}, "raised SystemExit: 2"),
         (lambda: 5, {}, "returned a int"),
         (without_arguments, {"width": 3}, r"raised TypeError.*network.args"),
     ],
@@ -47,6 +56,11 @@ def test_a_builder_that_gives_no_module_is_refused(
 ) -> None:
     with pytest.raises(NetworkError, match=words):
         build_network(builder, "x", (1, 8, 8), 2, args)
+
+
+def test_an_interrupt_passes_through_a_builder() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build_network(interrupted, "x", (1, 8, 8), 2, {})
 
 
 def test_an_unknown_network_names_the_nearest() -> None:

@@ -198,3 +198,16 @@ def test_summaries_have_a_row_per_arm_grid_point_and_recorded_metric() -> None:
     assert (rows[-1].low, rows[-1].high) == (None, None)
     assert summarize([], Trials().metrics) == []
     assert judge([], trials.records, trials.metrics) == []
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("cross-entropy", math.log(10)), ("x.py:f", 0.01)])
+def test_a_network_that_starts_trained_does_not_gain_by_diverging(
+    loss: str, expected: float
+) -> None:
+    """Its untrained loss is far below chance; a cross-entropy counts as chance, ln K, at least."""
+    trials = Trials()
+    spec = {"training": {"loss": loss}}
+    for seed in range(3):
+        trials.add("with", seed, [0.5], LOSS, untrained=0.01, diverged_step=10, spec=spec)
+        trials.add("without", seed, [0.2 + seed / 100], LOSS, untrained=0.3, spec=spec)
+    assert trials.verdict("lower", LOSS).means["with"] == pytest.approx(expected)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from bnkit.lab.study.overrides import collide, expand, overlay, remove, without
+from bnkit.lab.study.overrides import collide, expand, overlay, plain, remove, without
 
 
 def test_dotted_keys_become_tables() -> None:
@@ -95,3 +98,9 @@ def test_without_takes_out_what_cannot_stand_beside_a_key() -> None:
 )
 def test_keys_that_collide(one: str, other: str, expected: bool) -> None:
     assert collide(one, other) is expected
+
+
+def test_values_from_python_become_what_a_file_holds() -> None:
+    given = {"a": np.float32(0.5), "b": (1, np.int64(2)), "c": None, "d": Path("x"), "e": {"f": 1}}
+    assert plain(given) == {"a": 0.5, "b": [1, 2], "d": "x", "e": {"f": 1}}
+    assert type(plain(given)["a"]) is float

@@ -344,3 +344,58 @@ def test_a_path_object_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     content = changed({"data.name": "folder", "data.path": Path("images")})
     assert resolve(find_study(content)).data["path"] == str(tmp_path / "images")
+
+
+def test_a_module_beside_the_study_is_found_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "net.py").write_text("")
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[data]\nname = "digits"\n[network]\nname = "package.net:build"\n'
+        '[training]\nepochs = 1\noptimizer = { name = "adam" }\n'
+        '[grid]\nseed = [0]\n"network.name" = ["package.net:build", "torch.nn:Linear"]\n'
+    )
+    settings = resolve(find_study(file))
+    net = f"{tmp_path / 'package' / 'net.py'}:build"
+    assert settings.network["name"] == net
+    assert settings.grid["network.name"] == [net, "torch.nn:Linear"]
+
+
+CLAIM_MISTAKES = {
+    "unknown metric": ({"metric": "test acuracy"}, r"'test acuracy'.*Did you mean 'test accuracy'"),
+    "published of no arm": ({"published": {"wth": 0.5}}, "published figure of arm 'wth'"),
+    "value outside the grid": (
+        {"where": {"training.optimizer.lr": 0.5}},
+        r"training.optimizer.lr = 0.5; the grid has 0.1, 0.2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLAIM_MISTAKES)
+def test_a_claim_that_can_never_be_judged_is_refused_before_training(case: str) -> None:
+    change, words = CLAIM_MISTAKES[case]
+    grid = {"seed": [0], "training.optimizer.lr": [0.1, 0.2]}
+    with pytest.raises(StudyError, match=words):
+        validate({**BASE, "grid": grid, "claims": [{**CLAIM, **change}]}, "x")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "words"),
+    [
+        ({"arms.with.nrm": "none"}, r"unknown key 'nrm'.*Did you mean 'norm'"),
+        (
+            {"training.optimizer.name": "adam", "training.optimizer.momentum": 0.9},
+            r"unknown key 'momentum' .*known keys are name, lr, betas",
+        ),
+        ({"training.loss": "nll"}, "must be 'cross-entropy' or file.py:function"),
+        ({"study.name": "my study"}, "no spaces"),
+        ({"arms": {}}, "at least one must be given"),
+        ({"grid": {"seed": [0], "lr": [1]}}, r"Did you mean 'training.optimizer.lr'"),
+    ],
+    ids=str,
+)
+def test_messages_speak_of_the_key_that_was_meant(dotted: dict[str, Any], words: str) -> None:
+    is_table = set(dotted) & {"grid", "arms"}
+    content = {**BASE, **dotted} if is_table else changed(dotted)
+    with pytest.raises(StudyError, match=f"(?s){words}"):
+        resolve(find_study(content))

@@ -16,6 +16,7 @@ from bnkit.lab.data.dataset import Dataset
 from bnkit.lab.data.folder_layout import FolderLayout, LabelledFile, read_layout
 from bnkit.lab.data.hashing import hash_files
 from bnkit.lab.data.image_files import DecodedImage, decode, quiet_decoding
+from bnkit.lab.data.memory import check_fits
 from bnkit.lab.data.preparation import Images, finish
 from bnkit.lab.data.settings import DataSettings
 from bnkit.lab.data.splitting import split_note, stratified_split, unused_split_note
@@ -86,6 +87,9 @@ class _Decoder:
         Raises:
             DataError: a file cannot be decoded, or sizes differ and no image_size is given.
         """
+        if self.settings.image_size is not None:
+            height, width = self.settings.image_size
+            check_fits(len(files), height * width, str(self.settings.path))
         decoded = []
         with quiet_decoding(), ThreadPoolExecutor() as pool:
             # Decoding releases the interpreter lock; `map` keeps the order, also of errors.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bnkit.errors import DataError
 from bnkit.lab.data.dataset import Dataset
+from bnkit.lab.data.memory import check_fits
 from bnkit.lab.data.settings import DataSettings
 
 Images = NDArray[np.float32]
@@ -70,6 +71,7 @@ def _resized(images: Images, size: tuple[int, int]) -> Images:
     if images.shape[2:] == (height, width):
         return images
     planes = np.ascontiguousarray(images).reshape(-1, *images.shape[2:])
+    check_fits(len(planes), height * width, "arrays")
     result = np.empty((len(planes), height, width), dtype=np.float32)
     for index, plane in enumerate(planes):
         # Pillow widens the filter by the reduction, so that fine patterns do not alias.

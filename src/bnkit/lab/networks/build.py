@@ -57,7 +57,7 @@ def build_network(
         network = builder(**arguments)
     except BnkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkError(
             f"raised {type(error).__name__}: {error}",
             required=f"called with {_call_text(arguments)} it must return a module",

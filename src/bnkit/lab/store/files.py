@@ -20,10 +20,10 @@ def write_atomically(path: Path, text: str) -> None:
         raise cannot_write(path, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> StoreError:
+def cannot_write(path: Path, error: Exception) -> StoreError:
     """Return the error for a file or folder that cannot be written."""
     return StoreError(
-        f"cannot write {path} ({error.strerror or error})",
+        f"cannot write {path} ({getattr(error, 'strerror', None) or error})",
         required="a writable folder on a disk with space left",
         remedy="Choose another folder with --out, or make room",
     )

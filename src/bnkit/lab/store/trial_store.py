@@ -81,9 +81,9 @@ class TrialStore:
         """
         try:
             self._save(record, rows)
-        except OSError as error:
-            if isinstance(error, StoreError):
-                raise
+        except StoreError:
+            raise
+        except (OSError, pl.exceptions.PolarsError) as error:
             raise cannot_write(self.trials / record.id, error) from error
 
     def _save(self, record: TrialRecord, rows: Sequence[MetricRow]) -> None:

@@ -50,10 +50,12 @@ def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewr
 
 
 def arm_notes(arm: str, rewrite: Rewrite) -> list[str]:
-    """Return what an arm's rewrite did, one sentence for each kind of change."""
+    """Return what an arm's rewrite did and what it skipped, one sentence for each kind."""
     grouped: dict[str, list[str]] = {}
-    for change in rewrite.changes:
-        grouped.setdefault(change.what, []).append(change.path or "the network itself")
+    told = [(change.what, change.path) for change in rewrite.changes]
+    told += [(f"skipped: {item.reason}", item.path) for item in rewrite.skipped]
+    for what, path in told:
+        grouped.setdefault(what, []).append(path or "the network itself")
     return [f"Arm {arm!r}: {what} ({_some(paths)})." for what, paths in grouped.items()]
 
 

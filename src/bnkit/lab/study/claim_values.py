@@ -45,8 +45,9 @@ class MetricValues:
     """All values of one metric, by trial and optimizer step.
 
     A diverged trial has values up to its `diverged_step`. From there on, and at checkpoints it
-    never reached, an accuracy counts as chance, 1/K, and a loss as the untrained network's. Which
-    checkpoints it would have reached is read off the trials that train equally long.
+    never reached, an accuracy counts as chance, 1/K, and a loss as the untrained network's, a
+    cross-entropy at least as chance, ln K. Which checkpoints it would have reached is read off the
+    trials that train equally long.
 
     Attributes:
         unit: unit of the metric.
@@ -147,6 +148,9 @@ class MetricValues:
         if self.metric not in LOSSES:
             return Reading(None, problem=f"diverged, and nothing stands for its {self.metric}")
         untrained = self._values.get(trial.id, {}).get(0, math.nan)
+        if trial.spec.get("training", {}).get("loss") == "cross-entropy":
+            # A network that starts trained must not gain by diverging: ln K is the loss of chance.
+            untrained = max(untrained, math.log(trial.classes))
         problem = f"diverged, and its untrained network's {self.metric} is not known"
         return _finite(untrained, problem)._replace(is_measured=False)
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from bnkit.inspection.target import find_source
+from bnkit.inspection.target_sources import content_hash, target_sources
 from bnkit.lab.networks.names import NETWORKS
 from bnkit.lab.study.spec import PlannedTrial
 
@@ -36,9 +36,9 @@ def trial_id(trial: PlannedTrial, fingerprints: Mapping[str, str]) -> str:
 
 
 def target_fingerprint(name: str) -> str:
-    """Return a hash of the file that a target, or a network of bnkit, is defined in.
+    """Return a hash of the files that a target, or a network of bnkit, is defined in.
 
-    Files that it imports are not followed.
+    These are its own file and what that imports from the user's files; of a network of bnkit, its
+    file alone.
     """
-    target = NETWORKS.get(name, name)
-    return hashlib.sha256(find_source(target, Path.cwd()).read_bytes()).hexdigest()
+    return content_hash(target_sources(NETWORKS.get(name, name), Path.cwd()))

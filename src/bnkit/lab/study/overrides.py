@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 Settings = dict[str, Any]
@@ -23,6 +24,21 @@ _REPLACED_BY_NAME = {
     "training.optimizer": ("lr", "momentum", "nesterov", "betas"),
 }
 _EXCLUSIVE = {"training": ("epochs", "steps")}
+
+
+def plain(value: Any) -> Any:
+    """Return settings given from Python as a TOML file would hold them.
+
+    NumPy's numbers become Python's, tuples and arrays lists, paths text; a key whose value is None
+    is left out.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items() if item is not None}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def expand(dotted: Mapping[str, Any]) -> Settings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from bnkit.errors import TrialError
 from bnkit.lab.data import Dataset
-from bnkit.lab.store import TrialRecord
+from bnkit.lab.store import TrialRecord, TrialStore
 from bnkit.lab.study.progress import Progress
 from bnkit.lab.study.trial import TrialJob, run_trial
 from bnkit.lab.training import TrainingSettings
@@ -58,12 +59,14 @@ def run_trials(
     Raises:
         BnkitError: what a trial raised, or that a process was killed.
     """
-    with tempfile.TemporaryDirectory(prefix="bnkit-progress-") as folder:
+    # In the store, so that the next run removes it if this one is killed.
+    folder = TrialStore(root).unfinished_folder("progress")
+    try:
         tasks = (
-            joblib.delayed(_run_reported)(job, datasets[job.id], root, Path(folder), os.getpid())
+            joblib.delayed(_run_reported)(job, datasets[job.id], root, folder, os.getpid())
             for job in jobs
         )
-        with _watched(Path(folder), progress):
+        with _watched(folder, progress):
             finished = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(tasks)
             try:
                 for record in finished:
@@ -74,6 +77,8 @@ def run_trials(
                     required="each of the processes holds a copy of the data and a network",
                     remedy="Finished trials are kept; run again with fewer --workers",
                 ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_reported(
@@ -81,6 +86,8 @@ def _run_reported(
 ) -> TrialRecord:
     if os.getpid() != parent:
         _end_with(parent)
+        # Standard output is for results; what a user's network prints goes where progress goes.
+        sys.stdout = sys.stderr
 
     def report(steps: int) -> None:
         (folder / job.id).write_text(str(steps), encoding="ascii")

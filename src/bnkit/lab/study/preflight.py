@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from bnkit.errors import NetworkError, StudyError
 from bnkit.lab.data import Dataset
-from bnkit.lab.study.random_state import seeded
+from bnkit.lab.study.random_state import seed_everything, seeded
 from bnkit.lab.study.trial import (
     EXAMPLE_SIZE,
     TrialJob,
@@ -23,8 +24,9 @@ from bnkit.lab.study.trial import (
 def check_device(name: str) -> None:
     """Raise `StudyError` unless tensors can be made on the device."""
     try:
-        torch.zeros(1, device=torch.device(name)).add_(1)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # item() shows that values come back: the device "meta" makes tensors that hold none.
+        torch.zeros(1, device=torch.device(name)).add_(1).item()
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise StudyError(
             f"training.device = {name!r} cannot be used ({reason})",
@@ -45,36 +47,85 @@ def check_job(job: TrialJob, dataset: Dataset) -> None:
     with seeded(job.trial.seed):
         images = torch.tensor(dataset.train_images[: settings.data.batch_size], device=device)
         labels = torch.tensor(dataset.train_labels[: settings.data.batch_size], device=device)
-        _check_new_each_time(job, dataset, images[:EXAMPLE_SIZE])
+        _check_as_given(job, dataset, images)
         network = build_arm(job, dataset, images[:EXAMPLE_SIZE]).model
         where = f"network {settings.network.name}, arm {job.trial.arm!r}"
-        logits = _forward(network, images, where)
+        _check_copy(network, where)
+        logits = _forward(network, images, where, training=True)
         _check_logits(logits, len(images), dataset.classes, where)
+        _check_logits(
+            _forward(network, images, where, training=False), len(images), dataset.classes, where
+        )
         _check_loss(settings.training.loss, network, logits, labels, where)
         _check_last_batch(job, dataset, images, network)
 
 
-def _check_new_each_time(job: TrialJob, dataset: Dataset, example: Tensor) -> None:
-    network, again = (build_as_given(job, dataset, example) for _ in range(2))
+def _check_as_given(job: TrialJob, dataset: Dataset, images: Tensor) -> None:
+    """Check that the builder gives a new network each time, equal under one seed, that runs."""
+    where = f"network {job.trial.settings.network.name}"
+    built = []
+    for _ in range(2):
+        seed_everything(job.trial.seed)
+        built.append(build_as_given(job, dataset, images[:EXAMPLE_SIZE]))
+    network, again = built
+    if isinstance(network, torch.jit.ScriptModule):
+        raise NetworkError(
+            "is a ScriptModule, whose layers cannot be exchanged",
+            required="a plain module",
+            remedy="Return the module before torch.jit compiles it",
+            where=where,
+        )
     known = {id(parameter) for parameter in network.parameters()}
     if again is network or any(id(parameter) in known for parameter in again.parameters()):
         raise NetworkError(
             "returned the same module, or the same parameters, twice",
             required="a study builds a new network for every trial",
             remedy="Construct the module inside the function",
-            where=f"network {job.trial.settings.network.name}",
+            where=where,
         )
+    _check_equal_weights(network, again, where)
+    for training in (True, False):
+        _forward(network, images, where, training=training)
 
 
-def _forward(network: nn.Module, images: Tensor, where: str) -> Any:
+def _check_equal_weights(network: nn.Module, again: nn.Module, where: str) -> None:
+    others = again.state_dict()
+    for key, value in network.state_dict().items():
+        if isinstance(value, Tensor) and not torch.equal(value, others[key]):
+            raise NetworkError(
+                f"has other values of {key} when it is built again under the same seed",
+                required="arms start from equal weights, so the seed must determine them",
+                remedy="Draw random numbers from torch, numpy.random or random, which are seeded, "
+                "and not from a generator of its own",
+                where=where,
+            )
+
+
+def _check_copy(network: nn.Module, where: str) -> None:
     try:
-        return network.train()(images)
-    except Exception as error:
+        copy.deepcopy(network)
+    except (Exception, SystemExit) as error:
         raise NetworkError(
-            f"raised {type(error).__name__} on a training batch of shape {tuple(images.shape)}: "
-            f"{error}",
-            required="it must take images of the data's shape",
-            remedy="Build it from input_shape, or give data.image_size or data.colour",
+            f"cannot be copied ({type(error).__name__}: {error})",
+            required="its untrained state is measured on a copy",
+            remedy="Make it work with copy.deepcopy; torch.nn.utils.parametrizations do, "
+            "the older torch.nn.utils.weight_norm and spectral_norm do not",
+            where=where,
+        ) from error
+
+
+def _forward(network: nn.Module, images: Tensor, where: str, *, training: bool) -> Any:
+    try:
+        network.train(training)
+        return network(images)
+    except (Exception, SystemExit) as error:
+        mode = "training" if training else "eval"
+        raise NetworkError(
+            f"raised {type(error).__name__} in {mode} mode on a batch of shape "
+            f"{tuple(images.shape)}: {error}",
+            required="it must take float32 batches of the data's shape, in both modes",
+            remedy="Mend it, build it from input_shape, or change the data (data.image_size, "
+            "data.colour, data.batch_size)",
             where=where,
         ) from error
 
@@ -101,7 +152,7 @@ def _check_loss(name: str, network: nn.Module, logits: Tensor, labels: Tensor, w
     try:
         loss = function(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkError(
             f"training.loss = {name!r} raised {type(error).__name__}: {error}",
             required="a function of (logits, labels) that returns a scalar tensor with a gradient",
@@ -122,7 +173,7 @@ def _check_last_batch(job: TrialJob, dataset: Dataset, images: Tensor, network: 
         return
     try:
         network.train()(images[:1])
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StudyError(
             f"the last batch of an epoch holds one image ({len(dataset.train_labels)} training "
             f"images in batches of {data.batch_size}), and the network cannot train on it: {error}",

@@ -221,7 +221,7 @@ def judge_and_write(
 
 
 def network_fingerprint(name: str) -> str:
-    """Return the hash of the file that a network is defined in, ours or the user's."""
+    """Return the hash of the files that a network is defined in, ours or the user's."""
     if name.startswith(f"{GIVEN}:"):
         raise StudyError(
             f"network.name = {name!r} stands for a function handed over in Python",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bnkit.errors import StudyError
+from bnkit.errors import StudyError, did_you_mean
 from bnkit.lab.data.settings import DataSettings
 from bnkit.lab.networks.settings import NetworkSettings
 from bnkit.lab.study.arm_names import check_norm
@@ -19,6 +19,10 @@ from bnkit.lab.study.spec_errors import unknown_key, validation_message
 from bnkit.lab.training.settings import TrainingSettings
 
 TRIAL_TABLES = ("data", "network", "training")
+METRICS = ("train loss", "train accuracy", "test loss", "test accuracy")
+
+
+ArmName = Annotated[str, Field(min_length=1)]
 
 
 class StudyTable(BaseModel):
@@ -61,7 +65,7 @@ class StudySettings(BaseModel):
     data: Mapping[str, Any]
     network: Mapping[str, Any]
     training: Mapping[str, Any]
-    arms: Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1)]
+    arms: Annotated[Mapping[ArmName, Mapping[str, Any]], Field(min_length=1)]
     grid: Mapping[str, Annotated[list[Any], Field(min_length=1)]]
     claims: tuple[ClaimSettings, ...] = ()
     fingerprints: Mapping[str, str] = Field(default_factory=dict)
@@ -80,6 +84,26 @@ class StudySettings(BaseModel):
             for key in [*claim.where, *([claim.along] if claim.along else [])]:
                 if key not in self.grid:
                     raise ValueError(f"claim {claim.id!r} names {key!r}, which is not in [grid]")
+        return self
+
+    @model_validator(mode="after")
+    def _claims_can_be_judged(self) -> Self:
+        for claim in self.claims:
+            if claim.metric not in METRICS:
+                near = did_you_mean(claim.metric, METRICS)
+                raise ValueError(
+                    f"claim {claim.id!r} names the metric {claim.metric!r}; "
+                    f"recorded are {', '.join(METRICS)}. {near}".rstrip(". ")
+                )
+            for arm in claim.published or {}:
+                if arm not in self.arms:
+                    raise ValueError(f"claim {claim.id!r} has a published figure of arm {arm!r}")
+            for key, value in claim.where.items():
+                if value not in self.grid[key]:
+                    values = ", ".join(map(repr, self.grid[key]))
+                    raise ValueError(
+                        f"claim {claim.id!r} speaks of {key} = {value!r}; the grid has {values}"
+                    )
         return self
 
     @property
@@ -169,7 +193,7 @@ def _trial_settings(merged: Settings, where: str) -> TrialSettings:
     try:
         settings = TrialSettings.model_validate(merged)
     except ValidationError as error:
-        raise StudyError(**validation_message(error), where=where) from error
+        raise StudyError(**validation_message(error, table="arms"), where=where) from error
     check_norm(settings.norm, where)
     return settings
 

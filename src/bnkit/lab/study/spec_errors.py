@@ -20,6 +20,15 @@ _OPTIMIZERS = {
 }
 
 
+_IN_OUR_WORDS = {
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, no spaces",
+    "too_short": "at least one must be given",
+    "list_type": "it should be a list of values in [ ]",
+    "mapping_type": "it should be a table",
+    "dict_type": "it should be a table",
+}
+
+
 class _Message(TypedDict):
     given: str
     required: str
@@ -41,15 +50,20 @@ def known_keys() -> dict[str, tuple[str, ...]]:
     }
 
 
-def validation_message(error: ValidationError) -> _Message:
-    """Return the first of pydantic's errors as given, required, remedy."""
+def validation_message(error: ValidationError, table: str = "") -> _Message:
+    """Return the first of pydantic's errors as given, required, remedy.
+
+    Args:
+        error: what pydantic found.
+        table: the table whose keys are known where no other table is named.
+    """
     details = error.errors(include_url=False)
     # An unknown key is often the cause of the others: the key it was meant to be is missing.
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     location = [part for part in first["loc"] if not _is_union_tag(part, first["loc"])]
     key = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        return _unknown_key_message(location)
+        return _unknown_key_message(location, table, first["loc"])
     if first["type"] == "missing":
         return _Message(given=f"{key} is missing", required="it must be given", remedy="")
     if first["type"] == "value_error":
@@ -59,7 +73,9 @@ def validation_message(error: ValidationError) -> _Message:
         return _Message(
             given=f"{key}.name = {_tag(first)!r}", required=f"one of {names}", remedy=""
         )
-    required = _lower_first(first["msg"]).replace("input should", "it should")
+    required = _IN_OUR_WORDS.get(first["type"]) or _lower_first(first["msg"]).replace(
+        "input should", "it should"
+    )
     return _Message(given=f"{key} = {first['input']!r}", required=required, remedy="")
 
 
@@ -71,18 +87,23 @@ def unknown_key(key: str, table: str, where: str) -> StudyError:
         if owner.startswith(("data", "network", "training"))
         for name in names
     ]
+    same_end = [found for found in candidates if found.endswith(f".{key}")]
     return StudyError(
         f"unknown key {key!r} in [{table}]",
         required="a dotted key of [data], [network] or [training], or seed",
-        remedy=did_you_mean(key, candidates),
+        remedy=f"Did you mean {same_end[0]!r}?" if same_end else did_you_mean(key, candidates),
         where=where,
     )
 
 
-def _unknown_key_message(location: Sequence[Any]) -> _Message:
+def _unknown_key_message(
+    location: Sequence[Any], default: str, full_location: Sequence[Any]
+) -> _Message:
     *parents, name = location
     table = ".".join(str(part) for part in parents if not isinstance(part, int))
-    keys = known_keys().get(table, ())
+    keys: Sequence[str] = known_keys().get(table or default, ())
+    for tag in set(full_location) & set(_OPTIMIZERS):
+        keys = tuple(_OPTIMIZERS[tag].model_fields)
     place = f"in [{table}]" if table else "at the top level"
     return _Message(
         given=f"unknown key {name!r} {place}",

@@ -195,6 +195,7 @@ def _with_absolute_paths(content: Settings, folder: Path) -> Settings:
             for arm, table in arms.items()
         }
         content = {**content, "arms": resolved}
+    content = _with_absolute_grid(content, folder)
     for table, key, make in (
         ("data", "path", _absolute_path),
         ("network", "name", _absolute_target),
@@ -206,9 +207,31 @@ def _with_absolute_paths(content: Settings, folder: Path) -> Settings:
     return content
 
 
+def _with_absolute_grid(content: Settings, folder: Path) -> Settings:
+    grid = _table(content, "grid")
+    for key, make in (
+        ("data.path", _absolute_path),
+        ("network.name", _absolute_target),
+        ("training.loss", _absolute_target),
+    ):
+        if isinstance(grid.get(key), list):
+            grid[key] = [make(str(value), folder) for value in grid[key]]
+    return {**content, "grid": grid} if grid else content
+
+
 def _absolute_path(text: str, folder: Path) -> str:
     return str((folder / Path(text).expanduser()).resolve())
 
 
 def _absolute_target(text: str, folder: Path) -> str:
-    return resolve_target(text, folder) if is_target(text) else text
+    """Return a target that names its file wherever the study is run from.
+
+    A module that lies in the folder becomes its file; a module that is installed stays as it is.
+    """
+    if not is_target(text):
+        return text
+    place, _, attribute = text.rpartition(":")
+    file = folder.joinpath(*place.split(".")).with_suffix(".py")
+    if not place.endswith(".py") and file.is_file():
+        return f"{file.resolve()}:{attribute}"
+    return resolve_target(text, folder)

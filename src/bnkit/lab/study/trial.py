@@ -84,7 +84,7 @@ def run_trial(
             )
         except BnkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TrialError(
                 f"raised {type(error).__name__}: {error}",
                 required="the network must train on every batch of the data",
@@ -133,9 +133,16 @@ def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Modul
     """Build the trial's network on the example's device, before its arm's rewrite."""
     named = job.trial.settings.network
     builder = job.builder or _load_builder(named.name)
-    network = build_network(
-        builder, named.name, dataset.input_shape, dataset.classes, named.args
-    ).to(example.device)
+    network = build_network(builder, named.name, dataset.input_shape, dataset.classes, named.args)
+    try:
+        network.to(example.device)
+    except (RuntimeError, NotImplementedError) as error:
+        raise NetworkError(
+            f"cannot be moved to {example.device} ({str(error).partition(chr(10))[0]})",
+            required="its tensors must hold values",
+            remedy="Build it on the CPU",
+            where=f"network {named.name}",
+        ) from error
     _materialize(network, example, named.name)
     return network
 
@@ -162,7 +169,7 @@ def _materialize(network: nn.Module, example: Tensor, name: str) -> None:
     try:
         with torch.no_grad():
             network.eval()(example)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkError(
             f"raised {type(error).__name__} on data of shape {tuple(example.shape)}: {error}",
             required="it must take images of the data's shape",

@@ -64,6 +64,14 @@ class TrainingSettings(_Table):
     device: Annotated[str, Field(pattern=r"^[a-z]+(:\d+)?$")] = "cpu"
 
     @model_validator(mode="after")
+    def _known_loss(self) -> Self:
+        if self.loss != "cross-entropy" and ":" not in self.loss:
+            raise ValueError(
+                f"training.loss = {self.loss!r}; it must be 'cross-entropy' or file.py:function"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give training.epochs or training.steps, and not both")
