@@ -24,8 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("explain")(explain)
-app.add_typer(study_app, name="study")
+app.command("explain", short_help="One batch through batch norm, with every number.")(explain)
+app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 
 def _print_version(value: bool) -> None:

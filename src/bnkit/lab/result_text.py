@@ -68,6 +68,8 @@ def _arm_table(summaries: Sequence[Summary]) -> Table:
 
 def _short(value: object) -> str:
     """Return a grid value in few characters: of a path to a network, its file's name."""
+    if isinstance(value, float):
+        return f"{value:g}"
     return str(value).rpartition("/")[2]
 
 

@@ -99,7 +99,7 @@ class Run:
     def _network_hash(self, name: str) -> str:
         return (
             callable_fingerprints.fingerprint(self.builder)
-            if self.builder
+            if self.builder is not None
             else network_fingerprint(name)
         )
 

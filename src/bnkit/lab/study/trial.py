@@ -132,7 +132,7 @@ def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
 def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Module:
     """Build the trial's network on the example's device, before its arm's rewrite."""
     named = job.trial.settings.network
-    builder = job.builder or _load_builder(named.name)
+    builder = job.builder if job.builder is not None else _load_builder(named.name)
     network = build_network(builder, named.name, dataset.input_shape, dataset.classes, named.args)
     try:
         network.to(example.device)
