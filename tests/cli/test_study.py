@@ -170,7 +170,8 @@ MISTAKES = {
     "bad option": (("run", "small.toml", "--sedes", "3"), "--se"),
     "meta device": (("run", "small.toml", "--device", "meta"), "cannot be used"),
     "unknown loss": (("run", "small.toml", "--set", "training.loss=nll"), "cross-entropy"),
-    "misspelt folder": (("run", "small.toml", "--set", 'data={ name = "x" }'), "unknown key"),
+    "misspelt data key": (("run", "small.toml", "--set", "data.nme=x"), "Did you mean 'name'"),
+    "whole table": (("run", "small.toml", "--set", "data=x"), "cannot be overridden"),
     "bad device": (("run", "small.toml", "--device", "cuda:77"), "--device cpu"),
 }
 

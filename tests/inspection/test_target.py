@@ -247,3 +247,43 @@ def test_a_package_of_the_same_name_elsewhere_is_refused(folder: Path) -> None:
     (other / "own_package" / "nets.py").write_text("def build():\n    return 6\n")
     with pytest.raises(TargetError, match="has imported another module of that name"):
         load_target("own_package.nets:build", other)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """pk/__init__.py, pk/blocks.py, pk/sub/__init__.py, pk/sub/net.py."""
+    files = {
+        "pk/__init__.py": "K = 3\n",
+        "pk/blocks.py": "class Block:\n    pass\n",
+        "pk/sub/__init__.py": "",
+        "pk/sub/net.py": (
+            "from .. import K\n"
+            "from ..blocks import Block\n"
+            "from pk.blocks import Block as Same\n"
+            "def build():\n    return K, Block is Same\n"
+        ),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_a_file_of_a_package_is_imported_as_part_of_it(package: Path) -> None:
+    assert load_target("pk/sub/net.py:build", package)() == (3, True)
+    assert load_target("pk/__init__.py:K", package) == 3
+    assert "pk" not in sys.modules
+
+
+def test_a_change_anywhere_in_the_package_is_seen(package: Path) -> None:
+    load_target("pk/sub/net.py:build", package)
+    (package / "pk" / "__init__.py").write_text("K = 4\n")
+    assert load_target("pk/sub/net.py:build", package)() == (4, True)
+
+
+def test_messages_do_not_show_private_names(package: Path) -> None:
+    (package / "pk" / "sub" / "net.py").write_text("from . import absent\n")
+    with pytest.raises(TargetError) as raised:
+        load_target("pk/sub/net.py:build", package)
+    assert "_bnkit_target_" not in str(raised.value)
+    assert "absent" in str(raised.value)

@@ -13,7 +13,8 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from bnkit.errors import TargetError
-from bnkit.inspection.target import enclosing_package, find_source, is_installed
+from bnkit.inspection.private_package import enclosing_package, is_installed
+from bnkit.inspection.target import find_source
 
 MAX_FILES = 1000
 _BNKIT = Path(__file__).resolve().parents[1]

@@ -134,7 +134,8 @@ def _copied(model: nn.Module) -> nn.Module:
         raise RewriteError(
             f"the network cannot be copied ({type(error).__name__}: {error})",
             required="a rewrite works on a copy unless told otherwise",
-            remedy="Give inplace=True, or make the network work with copy.deepcopy",
+            remedy="Give inplace=True, or make the network work with copy.deepcopy (torch.nn.utils."
+            "parametrizations do, the older torch.nn.utils.weight_norm does not)",
         ) from error
 
 

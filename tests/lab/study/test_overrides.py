@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnkit.lab.study.overrides import collide, expand, overlay, plain, remove, without
+from bnkit.lab.study.overrides import expand, leaves_grid, overlay, plain
 
 
 def test_dotted_keys_become_tables() -> None:
@@ -50,15 +50,6 @@ def test_steps_replace_epochs_and_epochs_steps() -> None:
     }
 
 
-def test_remove_takes_one_dotted_key_out() -> None:
-    settings = {"norm": "none", "training": {"optimizer": {"lr": 1, "momentum": 0}}}
-    assert remove(settings, "training.optimizer.lr") == {
-        "norm": "none",
-        "training": {"optimizer": {"momentum": 0}},
-    }
-    assert remove(settings, "training.absent.key") == settings
-
-
 def test_the_order_of_dotted_keys_does_not_matter() -> None:
     name, rate = {"training.optimizer.name": "adam"}, {"training.optimizer.lr": 0.5}
     assert expand({**name, **rate}) == expand({**rate, **name})
@@ -79,25 +70,30 @@ def test_another_data_set_does_not_inherit_the_preparation() -> None:
     assert overlay(below, {"data": {"name": "digits"}}) == {"data": {"name": "digits"}}
 
 
-def test_without_takes_out_what_cannot_stand_beside_a_key() -> None:
-    assert without({"training": {"epochs": 3, "threads": 2}}, "training.steps") == {
-        "training": {"threads": 2}
+def test_a_grid_varies_one_key_and_no_other() -> None:
+    below = {"network": {"name": "a", "args": {"width": 8}}, "training": {"epochs": 3}}
+    assert overlay(below, {"network": {"name": "b"}}, by_name=False)["network"] == {
+        "name": "b",
+        "args": {"width": 8},
     }
+    assert overlay(below, {"training": {"steps": 9}}, by_name=False)["training"] == {"steps": 9}
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("grid_key", "overridden", "expected"),
     [
         ("training.epochs", "training.epochs", True),
         ("training.epochs", "training.steps", True),
-        ("training.optimizer", "training.optimizer.lr", True),
         ("training.optimizer.lr", "training.optimizer", True),
+        ("training.optimizer", "training.optimizer.lr", False),
         ("training.optimizer.lr", "training.optimizer.lrs", False),
+        ("data.path", "data.name", True),
+        ("data.batch_size", "data.name", False),
         ("training.epochs", "data.batch_size", False),
     ],
 )
-def test_keys_that_collide(one: str, other: str, expected: bool) -> None:
-    assert collide(one, other) is expected
+def test_an_overridden_key_leaves_the_grid(grid_key: str, overridden: str, expected: bool) -> None:
+    assert leaves_grid(grid_key, overridden) is expected
 
 
 def test_values_from_python_become_what_a_file_holds() -> None:

@@ -31,6 +31,9 @@ BASE: dict[str, Any] = {
 }
 
 
+CLAIM_OF_BASE = BASE["claims"][0]
+
+
 def changed(dotted: dict[str, Any]) -> dict[str, Any]:
     return overlay(BASE, expand(dotted))
 
@@ -312,9 +315,62 @@ def test_an_override_holds_everywhere() -> None:
     assert {(training.steps, training.epochs) for training in steps} == {(10, None)}
     table = {"training.optimizer": {"name": "sgd", "lr": 0.2}}
     assert {training.optimizer.lr for training in trial_training(content, table)} == {0.2}
-    grid = {"seed": [0], "training.optimizer": [{"name": "sgd", "lr": 0.3}, {"name": "adam"}]}
-    overridden = trial_training({**content, "grid": grid}, {"training.optimizer.lr": 0.4})
-    assert {training.optimizer.lr for training in overridden} == {0.4}
+    arms["with"]["training"] = {"optimizer": {"name": "adam"}}
+    for grid in (
+        {"seed": [0]},
+        {"seed": [0], "training.optimizer.name": ["sgd", "adam"]},
+        {"seed": [0], "training.optimizer": [{"name": "sgd", "lr": 0.3}, {"name": "adam"}]},
+    ):
+        overridden = trial_training({**content, "grid": grid}, {"training.optimizer.lr": 0.4})
+        assert {training.optimizer.lr for training in overridden} == {0.4}
+        assert {training.optimizer.name for training in overridden} == {"sgd", "adam"}
+
+
+def test_overrides_are_kept_in_the_resolved_file() -> None:
+    settings = resolve(
+        find_study(
+            {
+                **BASE,
+                "arms": {
+                    "with": {"training": {"optimizer": {"name": "adam"}}},
+                    "without": {"norm": "none"},
+                },
+            }
+        ),
+        overrides={"training.optimizer.lr": 0.4},
+    )
+    assert plan(validate(settings.to_dict(), "x")) == plan(settings)
+
+
+def test_a_grid_over_networks_keeps_their_arguments() -> None:
+    content = {
+        **changed({"network.args": {"hidden": [4]}, "network.name": "dense"}),
+        "grid": {"seed": [0], "network.name": ["dense", "three-conv"]},
+    }
+    arguments = [t.settings.network.args for t in plan(resolve(find_study(content)))]
+    assert arguments == [{"hidden": [4]}] * 4
+
+
+def test_another_data_set_leaves_a_grid_over_paths(tmp_path: Path) -> None:
+    content = {
+        **changed({"data.name": "folder", "data.path": "a"}),
+        "grid": {"seed": [0], "data.path": ["a", "b"]},
+    }
+    trials = plan(resolve(find_study(content), overrides={"data.name": "digits"}))
+    assert {trial.settings.data.name for trial in trials} == {"digits"}
+    assert len(trials) == 2
+
+
+@pytest.mark.parametrize("claims", [3, [3], [{**CLAIM_OF_BASE, "where": 3}]], ids=str)
+def test_claims_that_are_no_tables_are_refused_with_overrides_too(claims: Any) -> None:
+    with pytest.raises(StudyError, match="claims"):
+        resolve(find_study({**BASE, "claims": claims}), overrides={"training.epochs": 1})
+
+
+@pytest.mark.parametrize("key", ["norm", "arms.with.norm", "study.name"])
+def test_what_cannot_be_overridden_is_said_so(key: str) -> None:
+    with pytest.raises(StudyError, match=r"cannot be overridden; .*\[training\], or grid.KEY"):
+        resolve(find_study(BASE), overrides={key: "x"})
 
 
 def test_the_order_of_overrides_does_not_matter() -> None:

@@ -27,7 +27,7 @@ from types import (
 from typing import Any
 
 from bnkit.errors import StudyError
-from bnkit.inspection.target import is_installed
+from bnkit.inspection.private_package import is_installed
 from bnkit.inspection.target_sources import content_hash, imported_sources
 
 

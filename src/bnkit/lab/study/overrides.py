@@ -55,28 +55,33 @@ def expand(dotted: Mapping[str, Any]) -> Settings:
     return nested
 
 
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: str = "") -> Settings:
+def overlay(
+    below: Mapping[str, Any], above: Mapping[str, Any], path: str = "", *, by_name: bool = True
+) -> Settings:
     """Return `below` with `above` merged into it, table by table; neither is changed.
 
     Where `above` names another data set, network or optimizer, keys that belonged to the old one
-    are dropped; where it gives `steps`, `epochs` is dropped, and the other way round.
+    are dropped, unless `by_name` is False, as for a grid, which varies one key and no other. Where
+    it gives `steps`, `epochs` is dropped, and the other way round.
     """
     result = dict(below)
-    for key in _superseded(below, above, path):
+    for key in _superseded(below, above, path, by_name):
         result.pop(key, None)
     for key, value in above.items():
         old = result.get(key)
         inner = f"{path}.{key}" if path else key
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            result[key] = overlay(old, value, inner)
+            result[key] = overlay(old, value, inner, by_name=by_name)
         else:
             result[key] = value
     return result
 
 
-def _superseded(below: Mapping[str, Any], above: Mapping[str, Any], path: str) -> set[str]:
+def _superseded(
+    below: Mapping[str, Any], above: Mapping[str, Any], path: str, by_name: bool
+) -> set[str]:
     dropped: set[str] = set()
-    if "name" in above and above["name"] != below.get("name"):
+    if by_name and "name" in above and above["name"] != below.get("name"):
         dropped |= set(_REPLACED_BY_NAME.get(path, ()))
     exclusive = set(_EXCLUSIVE.get(path, ()))
     if exclusive & set(above):
@@ -84,34 +89,17 @@ def _superseded(below: Mapping[str, Any], above: Mapping[str, Any], path: str) -
     return dropped
 
 
-def without(settings: Mapping[str, Any], dotted: str) -> Settings:
-    """Return settings without a dotted key and without keys that cannot stand beside it."""
-    table, _, key = dotted.rpartition(".")
-    exclusive = _EXCLUSIVE.get(table, ())
-    for name in exclusive if key in exclusive else (key,):
-        settings = remove(settings, f"{table}.{name}" if table else name)
-    return dict(settings)
+def leaves_grid(grid_key: str, overridden: str) -> bool:
+    """Return whether a grid key has nothing left to vary once another key is overridden.
 
-
-def collide(one: str, other: str) -> bool:
-    """Return whether two dotted keys are the same, one inside the other, or exclude each other."""
-    table, _, key = one.rpartition(".")
-    other_table, _, other_key = other.rpartition(".")
-    exclude = table == other_table and {key, other_key} <= set(_EXCLUSIVE.get(table, ()))
-    return (
-        exclude
-        or one == other
-        or f"{one}.".startswith(f"{other}.")
-        or (f"{other}.".startswith(f"{one}."))
-    )
-
-
-def remove(settings: Mapping[str, Any], dotted: str) -> Settings:
-    """Return the settings without one dotted key; tables left empty are kept."""
-    head, _, rest = dotted.partition(".")
-    result = dict(settings)
-    if not rest:
-        result.pop(head, None)
-    elif isinstance(result.get(head), Mapping):
-        result[head] = remove(result[head], rest)
-    return result
+    That is so if it is the same key or lies inside it, if the two exclude each other, or if the
+    override names another data set, network or optimizer, to which the key no longer belongs.
+    """
+    table, _, key = overridden.rpartition(".")
+    grid_table, _, last = grid_key.rpartition(".")
+    if f"{grid_key}.".startswith(f"{overridden}."):
+        return True
+    if table != grid_table:
+        return False
+    exclude = {key, last} <= set(_EXCLUSIVE.get(table, ()))
+    return exclude or (key == "name" and last in _REPLACED_BY_NAME.get(table, ()))

@@ -56,6 +56,7 @@ class StudySettings(BaseModel):
         arms: arm → its `norm` and its overrides.
         grid: `seed` and any dotted key → list of values.
         claims: what is to be judged.
+        overrides: settings from the command line, laid over each trial's last.
         fingerprints: hashes of data, network and loss, written into the resolved file of a run.
     """
 
@@ -68,6 +69,7 @@ class StudySettings(BaseModel):
     arms: Annotated[Mapping[ArmName, Mapping[str, Any]], Field(min_length=1)]
     grid: Mapping[str, Annotated[list[Any], Field(min_length=1)]]
     claims: tuple[ClaimSettings, ...] = ()
+    overrides: Mapping[str, Any] = Field(default_factory=dict)
     fingerprints: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -163,7 +165,7 @@ def plan(settings: StudySettings, where: str = "study") -> list[PlannedTrial]:
         StudyError: an arm or a grid point has settings that are not valid together.
     """
     base = {table: getattr(settings, table) for table in TRIAL_TABLES}
-    _trial_settings(base, where)
+    _trial_settings(overlay(base, settings.overrides), where)
     keys = [key for key in settings.grid if key != "seed"]
     points = list(itertools.product(*(settings.grid[key] for key in keys)))
     trials = []
@@ -171,7 +173,8 @@ def plan(settings: StudySettings, where: str = "study") -> list[PlannedTrial]:
         seen: dict[str, Mapping[str, Any]] = {}
         for values in points:
             point = dict(zip(keys, values, strict=True))
-            merged = overlay(overlay(base, overrides), expand(point))
+            varied = overlay(overlay(base, overrides), expand(point), by_name=False)
+            merged = overlay(varied, settings.overrides)
             place = f"{where}: [arms.{arm}]" + (f" at {point}" if point else "")
             resolved = _trial_settings(merged, place)
             twin = seen.setdefault(resolved.model_dump_json(), point)
@@ -210,4 +213,4 @@ def _check_grid(settings: StudySettings, where: str) -> None:
                 f"grid.{key} = {values}", required="each value may stand there once", where=where
             )
         if key != "seed" and key.split(".")[0] not in TRIAL_TABLES:
-            raise unknown_key(key, "grid", where)
+            raise unknown_key(key, where)

@@ -20,6 +20,7 @@ _OPTIMIZERS = {
 }
 
 
+_OVERRIDABLE = ("data", "network", "training")
 _IN_OUR_WORDS = {
     "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, no spaces",
     "too_short": "at least one must be given",
@@ -79,21 +80,39 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
     return _Message(given=f"{key} = {first['input']!r}", required=required, remedy="")
 
 
-def unknown_key(key: str, table: str, where: str) -> StudyError:
-    """Return the error for a dotted key that no table knows, with the nearest one that is known."""
+def unknown_key(key: str, where: str) -> StudyError:
+    """Return the error for a grid key that no table knows, with the nearest one that is known."""
+    return StudyError(
+        f"unknown key {key!r} in [grid]",
+        required="a dotted key of [data], [network] or [training], or seed",
+        remedy=_nearest_dotted(key),
+        where=where,
+    )
+
+
+def unknown_override(key: str, where: str) -> StudyError:
+    """Return the error for an override of what cannot be overridden."""
+    return StudyError(
+        f"{key!r} cannot be overridden",
+        required="a dotted key of [data], [network] or [training], or grid.KEY; names, arms and "
+        "claims are set in the study file",
+        remedy=_nearest_dotted(key),
+        where=where,
+    )
+
+
+def _nearest_dotted(key: str) -> str:
     candidates = [
         f"{owner}.{name}"
         for owner, names in known_keys().items()
-        if owner.startswith(("data", "network", "training"))
+        if owner.startswith(_OVERRIDABLE)
         for name in names
     ]
+    table = key.partition(".")[0]
+    if table in known_keys()[""] and (table == key or table not in _OVERRIDABLE):
+        return ""
     same_end = [found for found in candidates if found.endswith(f".{key}")]
-    return StudyError(
-        f"unknown key {key!r} in [{table}]",
-        required="a dotted key of [data], [network] or [training], or seed",
-        remedy=f"Did you mean {same_end[0]!r}?" if same_end else did_you_mean(key, candidates),
-        where=where,
-    )
+    return f"Did you mean {same_end[0]!r}?" if same_end else did_you_mean(key, candidates)
 
 
 def _unknown_key_message(

@@ -11,9 +11,9 @@ from typing import Any
 
 from bnkit.errors import StudyError, did_you_mean
 from bnkit.inspection.target import is_target, resolve_target
-from bnkit.lab.study.overrides import Settings, collide, expand, overlay, without
+from bnkit.lab.study.overrides import Settings, expand, leaves_grid, overlay
 from bnkit.lab.study.spec import TRIAL_TABLES, StudySettings, validate
-from bnkit.lab.study.spec_errors import known_keys, unknown_key
+from bnkit.lab.study.spec_errors import known_keys, unknown_override
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def resolve(
 ) -> StudySettings:
     """Merge profile and overrides into a study and validate it.
 
-    The order is file < profile < arm < grid < overrides: an overridden key is taken out of arms and
-    grid, so that the override holds everywhere. Paths become absolute.
+    The order is file < profile < arm < grid < overrides. An overridden key leaves the grid. Paths
+    become absolute.
 
     Args:
         source: the study.
@@ -132,7 +132,7 @@ def _parse(text: str, where: str) -> Settings:
 
 
 def _refuse_unknown_tables(content: Mapping[str, Any], where: str) -> None:
-    known = (*known_keys()[""], "fingerprints")
+    known = (*known_keys()[""], "overrides", "fingerprints")
     for key in content:
         if key not in known:
             raise StudyError(
@@ -144,41 +144,40 @@ def _refuse_unknown_tables(content: Mapping[str, Any], where: str) -> None:
 
 
 def _overridden(content: Settings, overrides: Mapping[str, Any], where: str) -> Settings:
-    """Return the content with overrides that hold everywhere: in the file, its arms, its grid."""
+    """Return the content with overrides kept apart, to be laid over each trial's settings last."""
     grid_keys = [key for key in overrides if key.split(".")[0] == "grid"]
     others = {key: value for key, value in overrides.items() if key not in grid_keys}
     for key in others:
         if key.split(".")[0] not in TRIAL_TABLES or "." not in key:
-            raise unknown_key(key, "the overrides", where)
-    # A path on the command line is relative to where the user stands, not to the study file.
-    content = overlay(content, _with_absolute_paths(expand(others), Path.cwd()))
-    for key in others:
-        content = _taken_out_of_arms_and_grid(content, key, where)
-    if not grid_keys:
-        return content
-    grid = {key.removeprefix("grid."): overrides[key] for key in grid_keys}
-    return {**content, "grid": {**_table(content, "grid"), **grid}}
+            raise unknown_override(key, where)
+    grid = {
+        key: values
+        for key, values in _table(content, "grid").items()
+        if not any(leaves_grid(key, overridden) for overridden in others)
+    }
+    _refuse_claims_about(set(_table(content, "grid")) - set(grid), content, where)
+    grid |= {key.removeprefix("grid."): overrides[key] for key in grid_keys}
+    if others:
+        # A path on the command line is relative to where the user stands, not to the study file.
+        given = _with_absolute_paths(expand(others), Path.cwd())
+        kept = overlay(_table(content, "overrides"), given)
+        content = {**overlay(content, given), "overrides": kept}
+    return {**content, "grid": grid} if grid or "grid" not in content else content
 
 
-def _taken_out_of_arms_and_grid(content: Settings, key: str, where: str) -> Settings:
-    grid, arms = _table(content, "grid"), _table(content, "arms")
-    crossed = [name for name in grid if collide(name, key)]
-    for claim in content.get("claims", ()):
-        spoken_of = [*claim.get("where", {}), claim.get("along")] if claim else []
-        if set(spoken_of) & set(crossed):
+def _refuse_claims_about(keys: set[str], content: Settings, where: str) -> None:
+    claims = content.get("claims")
+    for claim in claims if isinstance(claims, list) else []:
+        if not isinstance(claim, Mapping):  # `validate` refuses it
+            continue
+        spoken_of = {*_table(claim, "where"), claim.get("along")} & keys
+        if spoken_of:
             raise StudyError(
-                f"{key} is overridden, and the claim {claim.get('id')!r} speaks of it",
+                f"{spoken_of.pop()} is overridden, and the claim {claim.get('id')!r} speaks of it",
                 required="an overridden key has one value and leaves the grid",
                 remedy="Leave the override out, or change the claim",
                 where=where,
             )
-    left = {name: values for name, values in grid.items() if name not in crossed}
-    bare = {
-        arm: without(table, key) if isinstance(table, Mapping) else table
-        for arm, table in arms.items()
-    }
-    changed = {**content, **({"grid": left} if grid else {}), **({"arms": bare} if arms else {})}
-    return dict(changed)
 
 
 def _table(content: Mapping[str, Any], name: str) -> Settings:
