@@ -269,7 +269,7 @@ import sys
 from test_study_run import SMALL
 import bnkit.lab
 if __name__ == "__main__":
-    study = {**SMALL, "training": {**SMALL["training"], "epochs": 20}}
+    study = {**SMALL, "training": {**SMALL["training"], "epochs": 40}}
     bnkit.lab.run(study, out=sys.argv[1], workers=2)
 """
 
@@ -304,7 +304,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path: Path) -> None:
     while _processes_with(str(out)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _processes_with(str(out)), "no process trains on for nobody"
-    study = {**SMALL, "training": {**SMALL["training"], "epochs": 20}}
+    study = {**SMALL, "training": {**SMALL["training"], "epochs": 40}}
     resumed = run(out, study)
     assert kept.items() <= trial_folders(out).items(), "finished trials were kept"
     uninterrupted = run(tmp_path / "whole", study)
