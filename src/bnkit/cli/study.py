@@ -162,7 +162,7 @@ def _as_data(result: StudyResult) -> dict[str, Any]:
     return {
         "study": result.stored.settings["study"]["name"],
         "folder": str(result.folder),
-        "report": str(result.folder / "report.html"),
+        "report": str(result.report_path),
         "trials": len(result.trials),
         "arms": [summary.to_dict() for summary in result.summaries],
         "verdicts": [verdict.to_dict() for verdict in result.verdicts],
@@ -180,7 +180,7 @@ def _print_result(result: StudyResult) -> None:
         print_results(result.stored, Console(highlight=False))
     else:
         print_text(text)
-    typer.echo(f"\nThe report: {result.folder / 'report.html'}")
+    typer.echo(f"\nThe report: {result.report_path}")
 
 
 def _interruptible(run: Callable[..., StudyResult]) -> Callable[..., StudyResult]:

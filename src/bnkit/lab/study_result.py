@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from bnkit.lab.store import StoredStudy, Summary, TrialRecord, Verdict, read_study
+from bnkit.lab.store import REPORT_FILE, StoredStudy, Summary, TrialRecord, Verdict, read_study
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,16 @@ class StudyResult:
         )
         return trials.join(self.stored.metrics, on="trial", how="inner", maintain_order="left")
 
+    @property
+    def report_path(self) -> Path:
+        """Where the study's report lies."""
+        return self.folder / REPORT_FILE
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the page and return its path; default `report.html` in the study's folder."""
         from bnkit.lab.report import write_report
 
-        return write_report(self.stored, Path(path) if path else self.folder / "report.html")
+        return write_report(self.stored, Path(path) if path else self.report_path)
 
     def __str__(self) -> str:
         from bnkit.lab.result_text import result_text

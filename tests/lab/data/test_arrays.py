@@ -175,7 +175,7 @@ def test_size_and_colour_can_be_chosen():
 
 def test_without_settings_the_batch_size_is_left_open():
     assert len(from_arrays(SPLIT).load().train_labels) == 6
-    again = from_arrays(SPLIT).with_settings(DataSettings(name="given", batch_size=2, mean=0.5))
+    again = from_arrays(SPLIT, DataSettings(name="given", batch_size=2, mean=0.5))
     np.testing.assert_array_equal(
         again.load().train_images, load(*SPLIT).train_images - np.float32(0.5)
     )

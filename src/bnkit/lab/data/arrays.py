@@ -47,10 +47,6 @@ class ArraySource:
         """Check the arrays and return them as a data set; raise `DataError` if they are unfit."""
         return dataset_from_arrays(self._arrays, self._settings, self._notes, "arrays")
 
-    def with_settings(self, settings: DataSettings) -> ArraySource:
-        """Return a source of the same arrays, prepared as these settings say."""
-        return ArraySource(self._arrays, settings, self._notes)
-
 
 def from_arrays(
     arrays: Mapping[str, Any] | Sequence[Any], settings: DataSettings | None = None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bnkit.lab.store.schema import Summary as Summary
     from bnkit.lab.store.schema import TrialRecord as TrialRecord
     from bnkit.lab.store.schema import Verdict as Verdict
+    from bnkit.lab.store.study_store import REPORT_FILE as REPORT_FILE
     from bnkit.lab.store.study_store import SETTINGS_FILE as SETTINGS_FILE
     from bnkit.lab.store.study_store import StoredStudy as StoredStudy
     from bnkit.lab.store.study_store import read_results as read_results
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "REPORT_FILE": "bnkit.lab.store.study_store",
         "SETTINGS_FILE": "bnkit.lab.store.study_store",
         "MetricRow": "bnkit.lab.store.schema",
         "StoredStudy": "bnkit.lab.store.study_store",

@@ -87,8 +87,8 @@ def run_trial(
         except (Exception, SystemExit) as error:
             raise TrialError(
                 f"raised {type(error).__name__}: {error}",
-                required="the network must train on every batch of the data",
-                remedy="Trials that had finished are kept; mend the network and run again",
+                required="network and loss must train on every batch of the data",
+                remedy="Trials that had finished are kept; mend it and run again",
                 where=f"arm {job.trial.arm!r}, seed {job.trial.seed}",
             ) from error
     notes = (*dataset.notes, *arm_notes(job.trial.arm, rewrite))
