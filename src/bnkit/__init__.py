@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm import BatchNorm1d as BatchNorm1d
     from bnkit.layers.batch_norm import BatchNorm2d as BatchNorm2d
     from bnkit.layers.batch_norm import BatchNorm3d as BatchNorm3d
+    from bnkit.layers.batch_norm_act import BatchNormAct1d as BatchNormAct1d
+    from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
+    from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.removal import remove as remove
 
 __getattr__, __dir__ = attach(
@@ -23,6 +26,9 @@ __getattr__, __dir__ = attach(
         "BatchNorm1d": "bnkit.layers.batch_norm",
         "BatchNorm2d": "bnkit.layers.batch_norm",
         "BatchNorm3d": "bnkit.layers.batch_norm",
+        "BatchNormAct1d": "bnkit.layers.batch_norm_act",
+        "BatchNormAct2d": "bnkit.layers.batch_norm_act",
+        "BatchNormAct3d": "bnkit.layers.batch_norm_act",
         "BnkitError": "bnkit.errors",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",

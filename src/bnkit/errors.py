@@ -10,6 +10,7 @@
     ├── TensorDtypeError         (NotImplementedError)  a dtype batch norm is not defined for
     ├── TensorMismatchError      (RuntimeError)  tensors that do not fit together
     ├── KernelUnavailableError   (RuntimeError)  a kernel asked for by name cannot run
+    ├── TorchScriptError         (RuntimeError)  a layer has no form TorchScript can read
     ├── MissingExtraError        (ImportError)   an optional dependency is not installed
     ├── RewriteError             (ValueError)    a rewrite refuses what it cannot prove
     ├── TargetError              (ValueError)    file.py:attribute or package.module:attribute fails
@@ -98,6 +99,10 @@ class TensorMismatchError(BnkitError, RuntimeError):
 
 class KernelUnavailableError(BnkitError, RuntimeError):
     """A kernel that was asked for by name cannot run on this tensor or machine."""
+
+
+class TorchScriptError(BnkitError, RuntimeError):
+    """A layer has no form that TorchScript can read."""
 
 
 class MissingExtraError(BnkitError, ImportError):

@@ -24,7 +24,12 @@ def test_the_positional_arguments_are_torchs() -> None:
     torchs = list(inspect.signature(torch_functional.batch_norm).parameters.values())
     for own, torch_own in zip(ours, torchs, strict=False):
         assert (own.name, own.default) == (torch_own.name.replace("input", "x"), torch_own.default)
-    assert [p.name for p in ours[len(torchs) :]] == ["kernel"]
+    assert [p.name for p in ours[len(torchs) :]] == [
+        "activation",
+        "negative_slope",
+        "residual",
+        "kernel",
+    ]
 
 
 def test_on_eager_the_bits_are_torchs() -> None:

@@ -1,4 +1,4 @@
-"""`batch_norm`: torch's function, computed by the kernel that the tensor gets."""
+"""`batch_norm`: torch's function, computed by the kernel that the tensor gets; and what follows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import torch
 import torch.nn.functional
 from torch import Tensor
 
+from bnkit.functional.activation import (
+    DEFAULT_NEGATIVE_SLOPE,
+    add_and_activate,
+    check_activation,
+    check_residual,
+)
 from bnkit.functional.argument_errors import Arguments, explain
 from bnkit.functional.autograd_function import BatchNormFunction, statistics_of
 from bnkit.functional.running_statistics import update_running_statistics
@@ -24,14 +30,17 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     *,
+    activation: str | None = None,
+    negative_slope: float = DEFAULT_NEGATIVE_SLOPE,
+    residual: Tensor | None = None,
     kernel: str | None = None,
 ) -> Tensor:
-    """Normalize each channel of x, then scale and shift it.
+    """Normalize each channel of x, scale and shift it; then add and activate, if asked to.
 
-    y = (x − mean)/√(var + eps)·weight + bias, where in training mean and var are the batch's,
-    var = Σ (x − mean)²/m, and else they are running_mean and running_var. Training also moves the
-    running statistics by `update_running_statistics`, with the unbiased variance
-    Σ (x − mean)²/(m − 1).
+    y = activation((x − mean)/√(var + eps)·weight + bias + residual), where in training mean and
+    var are the batch's, var = Σ (x − mean)²/m, and else they are running_mean and running_var.
+    Training also moves the running statistics by `update_running_statistics`, with the unbiased
+    variance Σ (x − mean)²/(m − 1).
 
     Args:
         x: (N, C, *S); float16, bfloat16, float32 or float64.
@@ -40,6 +49,10 @@ def batch_norm(
         training: whether to normalize with the batch's own statistics.
         momentum: weight of the new batch in the running statistics.
         eps: added to the variance.
+        activation: "relu", "leaky_relu", "relu6" …, one of `activation_names()`, or None.
+        negative_slope: of "leaky_relu".
+        residual: added before the activation; the shape of x, or None. One of another dtype
+            promotes y as torch's addition does.
         kernel: the kernel that computes it; None takes what `use_kernel` asks for, else "auto".
 
     Returns:
@@ -53,6 +66,13 @@ def batch_norm(
     Cost: two passes over x forward and two backward; keeps x and 2C further values for backward.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
+    if activation is not None or residual is not None:
+        check_activation(activation, negative_slope)
+        check_residual(x, residual)
+        y = batch_norm(
+            x, running_mean, running_var, weight, bias, training, momentum, eps, kernel=kernel
+        )
+        return add_and_activate(y, residual, activation, negative_slope)
     name = EAGER if not isinstance(x, Tensor) else select(x, kernel)
     if name != EAGER:
         return _by_kernel(

@@ -72,6 +72,10 @@ class _BatchNormLayer(_BatchNorm):
             BnkitError: the input does not fit; its message begins with the path of this layer
                 within the model that is running. The layer is left as it was.
         """
+        return self._normalize(input)
+
+    def _normalize(self, input: Tensor, **following: Any) -> Tensor:
+        """Normalize `input`; `following` goes to `batch_norm`: residual and activation."""
         try:
             self._check_input_dim(input)
             training, momentum = self.training, self.momentum
@@ -92,6 +96,7 @@ class _BatchNormLayer(_BatchNorm):
                 training or (running_mean is None and running_var is None),
                 momentum,
                 self.eps,
+                **following,
             )
         except BnkitError as error:
             error.where = layer_path(self)
