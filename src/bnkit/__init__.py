@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bnkit import functional as functional
     from bnkit import lab as lab
+    from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
     from bnkit.kernels.dispatch import kernel_for as kernel_for
     from bnkit.kernels.dispatch import use_kernel as use_kernel
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct1d as BatchNormAct1d
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
+    from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.removal import remove as remove
 
 __getattr__, __dir__ = attach(
@@ -30,6 +32,8 @@ __getattr__, __dir__ = attach(
         "BatchNormAct2d": "bnkit.layers.batch_norm_act",
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
         "BnkitError": "bnkit.errors",
+        "accelerate": "bnkit.rewrite.acceleration",
+        "compile_reports": "bnkit.compilation.graph_report",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",

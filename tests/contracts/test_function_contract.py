@@ -15,7 +15,7 @@ from bnkit.functional import batch_norm
 from helpers.accuracy import assert_same_nonfinite
 from helpers.problems import DTYPES, LAYOUTS, as_dtype, drawn, laid_out
 
-KERNELS = ("reference", "eager")
+KERNELS = ("reference", "eager", "numba")
 
 pytestmark = pytest.mark.parametrize("kernel", KERNELS)
 trainings = pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])

@@ -25,7 +25,7 @@ from helpers.results import (
     whole_results,
 )
 
-KERNELS = ("reference", "eager")
+KERNELS = ("reference", "eager", "numba")
 
 Route = Callable[[Kernel, Problem], Results]
 

@@ -23,7 +23,7 @@ LAYERS = (
     (bnkit.BatchNorm2d, nn.BatchNorm2d, ((4, 3, 5, 6),)),
     (bnkit.BatchNorm3d, nn.BatchNorm3d, ((4, 3, 2, 3, 5),)),
 )
-KERNELS = ("auto", "reference")
+KERNELS = ("auto", "reference", "numba")
 
 Pair = tuple[nn.Module, nn.Module]
 

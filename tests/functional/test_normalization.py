@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as torch_functional
 from torch import Tensor
 
+from bnkit.errors import KernelUnavailableError
 from bnkit.functional import batch_norm
 from bnkit.functional.autograd_function import BatchNormFunction
-from bnkit.kernels import Kernel, dispatch, kernel_named, use_kernel
+from bnkit.kernels import Kernel, dispatch, kernel_for, kernel_named, use_kernel
 from bnkit.kernels.reference import ReferenceKernel
 from helpers.problems import drawn
 
-KERNELS = ("reference", "eager")
+KERNELS = ("reference", "eager", "numba")
 X, ZEROS, ONES = drawn((4, 3, 5), torch.float32), torch.zeros(3), torch.ones(3)
 
 
@@ -97,7 +98,7 @@ def test_a_backward_is_not_moved_by_later_updates_of_the_buffers() -> None:
     torch.testing.assert_close(dx, torch.full_like(x, 0.5))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", ["reference", "eager", "auto"])
 def test_torch_func_grad_in_training_and_eval(kernel: str) -> None:
     def loss(x: Tensor, training: bool) -> Tensor:
         running = (None, None) if training else (ZEROS, ONES)
@@ -108,6 +109,25 @@ def test_torch_func_grad_in_training_and_eval(kernel: str) -> None:
         (expected,) = torch.autograd.grad(loss(x, training), x)
         got = torch.func.grad(loss)(X, training)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_numba_kernel_cannot_be_transformed_and_auto_does_not_take_it() -> None:
+    x = drawn((64, 3, 17, 9), torch.float32)
+    assert kernel_for(x).name == "numba"
+    seen = []
+
+    def loss(x: Tensor) -> Tensor:
+        seen.append(kernel_for(x))
+        return batch_norm(x, None, None, training=True).pow(3).sum()
+
+    torch.func.grad(loss)(x)
+    assert seen[0].name == "eager"
+    assert "torch.func" in seen[0].reason
+    with (
+        pytest.raises(KernelUnavailableError, match=r"torch\.func"),
+        use_kernel("numba"),
+    ):
+        torch.func.grad(loss)(x)
 
 
 # torch itself scripts its forward-mode formulas.

@@ -16,10 +16,13 @@ from bnkit.kernels.reference import ReferenceKernel
 X = torch.zeros(2, 3)
 
 
-def test_auto_picks_eager_and_says_why() -> None:
-    choice = bnkit.kernel_for(X)
-    assert choice.name == "eager"
-    assert str(choice) == "eager: auto, torch's own operators, on any device"
+def test_auto_picks_the_fastest_and_says_why() -> None:
+    small, large = bnkit.kernel_for(X), bnkit.kernel_for(torch.zeros(64, 256))
+    assert str(small) == (
+        "eager: auto, torch's own operators, on any device; "
+        "numba does not: torch's operator is faster on fewer than 16384 values"
+    )
+    assert str(large) == "numba: auto, compiled for this CPU, one pass over cached data"
 
 
 def test_a_name_in_the_call_goes_before_use_kernel() -> None:
@@ -82,7 +85,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_known_one(ask: object) -> 
 
 
 def test_a_name_like_no_other_lists_the_kernels() -> None:
-    with pytest.raises(ArgumentError, match=r"the kernels are auto, eager, reference\.$"):
+    with pytest.raises(ArgumentError, match=r"the kernels are auto, numba, eager, reference\.$"):
         use_kernel("xyz")
 
 
@@ -95,7 +98,7 @@ def test_a_kernel_named_that_cannot_run_raises_and_auto_does_not(
     monkeypatch.setattr(dispatch, "_FASTER_THAN_EAGER", ("reference",))
     choice = kernel_for(X)
     assert choice.name == "eager"
-    assert "reference cannot: it is Sunday" in choice.reason
+    assert "reference does not: it is Sunday" in choice.reason
 
 
 def test_auto_takes_the_fastest_that_can(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as torch_functional
 from torch import Tensor
@@ -30,6 +30,17 @@ _BY_NAME: dict[str, _Activation] = {
     "tanh": torch_functional.tanh,
 }
 LEAKY_RELU = "leaky_relu"
+
+
+class Following(NamedTuple):
+    """What follows a batch norm: the residual is added, then the activation applied."""
+
+    activation: str | None
+    negative_slope: float
+    residual: Tensor | None
+
+
+NOTHING = Following(None, DEFAULT_NEGATIVE_SLOPE, None)
 
 
 def activation_names() -> tuple[str, ...]:
@@ -91,10 +102,9 @@ def check_residual(x: Tensor, residual: Any) -> None:
         )
 
 
-def add_and_activate(
-    y: Tensor, residual: Tensor | None, activation: str | None, negative_slope: float
-) -> Tensor:
+def add_and_activate(y: Tensor, following: Following) -> Tensor:
     """Return activation(y + residual), by torch's operators, one after the other."""
+    activation, negative_slope, residual = following
     if residual is not None:
         y = y + residual
     if activation is None:

@@ -69,22 +69,55 @@ class BatchNormFunction(torch.autograd.Function):
                 output_mask=ctx.needs_input_grad[:3],
             )
         else:
-            composed = kernel if kernel.is_composed else kernel_named(EAGER)
-            if ctx.uses_batch_statistics:
-                # Computed anew, because what was saved has forgotten how it came from x.
-                mean, var, _ = composed.statistics(x)
-                invstd = inverse_std(var, ctx.eps)
-            x_bar, weight_bar, bias_bar = Kernel.backward(
-                composed,
+            x_bar, weight_bar, bias_bar = differentiable_gradients(
+                kernel if kernel.is_composed else kernel_named(EAGER),
                 grad_output,
-                x,
-                weight,
-                mean,
-                invstd,
+                (x, weight, bias),
+                (mean, var),
+                ctx.eps,
                 uses_batch_statistics=ctx.uses_batch_statistics,
                 output_mask=ctx.needs_input_grad[:3],
             )
         return x_bar, _like(weight_bar, weight), _like(bias_bar, bias), None, None, None, None
+
+
+def differentiable_gradients(
+    composed: Kernel,
+    grad_output: Tensor,
+    inputs: tuple[Tensor, Tensor | None, Tensor | None],
+    statistics: tuple[Tensor, Tensor],
+    eps: float,
+    *,
+    uses_batch_statistics: bool,
+    output_mask: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of x, weight and bias in operators that autograd can follow.
+
+    Args:
+        composed: a kernel of torch's operators.
+        grad_output: gradient of y.
+        inputs: x, weight and bias.
+        statistics: mean and var; used where they are not those of x.
+        eps: added to the variance.
+        uses_batch_statistics: whether they are those of x: they are then computed anew, because
+            what was saved has forgotten how it came from x.
+        output_mask: which of x, weight and bias need a gradient.
+    """
+    x, weight, bias = inputs
+    mean, var = statistics
+    if uses_batch_statistics:
+        mean, var, _ = composed.statistics(x)
+    found = Kernel.backward(
+        composed,
+        grad_output,
+        x,
+        weight,
+        mean,
+        inverse_std(var, eps),
+        uses_batch_statistics=uses_batch_statistics,
+        output_mask=output_mask,
+    )
+    return found.x, _like(found.weight, weight), _like(found.bias, bias)
 
 
 def statistics_of(x: Tensor, mean: Tensor, var: Tensor) -> Statistics:

@@ -8,15 +8,23 @@ from torch import Tensor
 
 from bnkit.functional.activation import (
     DEFAULT_NEGATIVE_SLOPE,
+    LEAKY_RELU,
+    NOTHING,
+    Following,
     add_and_activate,
     check_activation,
     check_residual,
 )
 from bnkit.functional.argument_errors import Arguments, explain
 from bnkit.functional.autograd_function import BatchNormFunction, statistics_of
+from bnkit.functional.fused_function import FusedFunction
+from bnkit.functional.operators import batch_norm_in_graph
 from bnkit.functional.running_statistics import update_running_statistics
 from bnkit.functional.unchecked import no_type_check
-from bnkit.kernels.dispatch import EAGER, Kernel, kernel_named, select
+from bnkit.kernels.dispatch import EAGER, FusingKernel, Kernel, kernel_named, select
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+_NARROW = (torch.bfloat16, torch.float16)
 
 
 @no_type_check
@@ -66,23 +74,20 @@ def batch_norm(
     Cost: two passes over x forward and two backward; keeps x and 2C further values for backward.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
-    if activation is not None or residual is not None:
+    follows = activation is not None or residual is not None
+    if follows:
         check_activation(activation, negative_slope)
         check_residual(x, residual)
-        y = batch_norm(
-            x, running_mean, running_var, weight, bias, training, momentum, eps, kernel=kernel
-        )
-        return add_and_activate(y, residual, activation, negative_slope)
     name = EAGER if not isinstance(x, Tensor) else select(x, kernel)
     if name != EAGER:
+        given = Arguments(x, running_mean, running_var, weight, bias, training, momentum, eps)
         return _by_kernel(
-            kernel_named(name),
-            Arguments(x, running_mean, running_var, weight, bias, training, momentum, eps),
+            kernel_named(name), given, Following(activation, negative_slope, residual)
         )
     try:
         # torch's function carries all that is built on it: second derivatives, forward mode,
         # vmap, compile, export, autocast, __torch_function__.
-        return torch.nn.functional.batch_norm(
+        y = torch.nn.functional.batch_norm(
             x, running_mean, running_var, weight, bias, training, momentum, eps
         )
     except (ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
@@ -91,13 +96,86 @@ def batch_norm(
         if better is None:
             raise
         raise better from error
+    if not follows:
+        return y
+    return add_and_activate(y, Following(activation, negative_slope, residual))
 
 
-def _by_kernel(kernel: Kernel, arguments: Arguments) -> Tensor:
-    mistake = explain(arguments)
+def _by_kernel(kernel: Kernel, given: Arguments, following: Following) -> Tensor:
+    if isinstance(kernel, FusingKernel) and _fits(given):
+        if _fuses(kernel, given.x, following):
+            return _fused(kernel, given, following)
+        return add_and_activate(_fused(kernel, given, NOTHING), following)
+    mistake = explain(given)
     if mistake is not None:
         raise mistake
-    x, running_mean, running_var, weight, bias, training, momentum, eps = arguments
+    return add_and_activate(_by_stages(kernel, given), following)
+
+
+def _fits(given: Arguments) -> bool:
+    """Return whether the arguments are without doubt what a fusing kernel takes.
+
+    In the hot path: what is doubtful is looked at by `explain`.
+    """
+    x, running_mean, running_var, weight, bias, training, momentum, eps = given
+    channels = x.shape[1]
+    present = [values for values in (running_mean, running_var, weight, bias) if values is not None]
+    dtype = present[0].dtype if present else x.dtype
+    for values in present:
+        if type(values) not in _PLAIN or values.dtype != dtype or not values.is_cpu:
+            return False
+        if values.numel() != channels or not values.is_contiguous():
+            return False
+    return (
+        (dtype == x.dtype or (dtype == torch.float32 and x.dtype in _NARROW))
+        and (running_mean is None) == (running_var is None)
+        and (training or running_mean is not None)
+        and not (running_mean is not None and running_mean.requires_grad)
+        and not (running_var is not None and running_var.requires_grad)
+        and type(eps) is float
+        and type(momentum) is float
+        and eps > 0
+        and (not training or x.numel() > channels)
+    )
+
+
+def _fuses(kernel: FusingKernel, x: Tensor, following: Following) -> bool:
+    """Return whether a kernel can add and activate in the same pass."""
+    activation, negative_slope, residual = following
+    if activation is not None and activation not in kernel.fused_activations:
+        return False
+    if residual is None:
+        return True
+    # Where a negative slope turns the sign, y does not tell on which side its input lay.
+    if activation == LEAKY_RELU and negative_slope < 0:
+        return False
+    return type(residual) in _PLAIN and residual.dtype == x.dtype
+
+
+def _fused(kernel: FusingKernel, given: Arguments, following: Following) -> Tensor:
+    x, running_mean, running_var, weight, bias, training, momentum, eps = given
+    activation, negative_slope, residual = following
+    if torch.compiler.is_compiling():
+        return batch_norm_in_graph(given, following)
+    y: Tensor = FusedFunction.apply(  # type: ignore[no-untyped-call]
+        x,
+        weight,
+        bias,
+        residual,
+        running_mean,
+        running_var,
+        training,
+        momentum,
+        eps,
+        activation,
+        negative_slope,
+        kernel,
+    )
+    return y
+
+
+def _by_stages(kernel: Kernel, given: Arguments) -> Tensor:
+    x, running_mean, running_var, weight, bias, training, momentum, eps = given
     y: Tensor
     y, mean, var, _ = BatchNormFunction.apply(  # type: ignore[no-untyped-call]
         x,

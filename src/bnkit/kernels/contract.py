@@ -82,6 +82,10 @@ class Kernel(Protocol):
         """Return the dtype that this kernel keeps statistics of x in."""
         return accumulation_dtype(x)
 
+    def reluctance(self, x: Tensor) -> str | None:  # noqa: ARG002 - for kernels that have one
+        """Return why `auto` leaves `x` to another kernel, though this one can take it, or None."""
+        return None
+
     @abstractmethod
     def statistics(self, x: Float[Tensor, "N C *S"]) -> Statistics:
         """Return mean and biased variance of each channel.
@@ -190,6 +194,90 @@ class Kernel(Protocol):
             sums.sum_dy_xmu * invstd if wants_weight and sums is not None else None,
             sums.sum_dy if wants_bias and sums is not None else None,
         )
+
+
+class FusedForwardResult(NamedTuple):
+    """The output, and the statistics that x was normalized with: mean, var, invstd in rows."""
+
+    y: Float[Tensor, "N C *S"]
+    statistics: Float[Tensor, "3 C"]
+
+
+class FusedGradients(NamedTuple):
+    """Gradients of x, weight, bias and residual; None where the output mask left one out."""
+
+    x: Float[Tensor, "N C *S"] | None
+    weight: Float[Tensor, " C"] | None
+    bias: Float[Tensor, " C"] | None
+    residual: Float[Tensor, "N C *S"] | None
+
+
+@runtime_checkable
+class FusingKernel(Kernel, Protocol):
+    """A kernel that also adds, activates and moves running statistics in its passes over x.
+
+    Attributes:
+        fused_activations: the names of the activations that it fuses, beside None.
+    """
+
+    fused_activations: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def fused_forward(
+        self,
+        x: Float[Tensor, "N C *S"],
+        weight: Float[Tensor, " C"] | None,
+        bias: Float[Tensor, " C"] | None,
+        running_mean: Float[Tensor, " C"] | None,
+        running_var: Float[Tensor, " C"] | None,
+        residual: Float[Tensor, "N C *S"] | None,
+        *,
+        uses_batch_statistics: bool,
+        momentum: float = 0.0,
+        eps: float,
+        activation: str | None = None,
+        negative_slope: float = 0.0,
+    ) -> FusedForwardResult:
+        """Return y = activation((x − mean)·invstd·weight + bias + residual), and the statistics.
+
+        Args:
+            x, weight, bias: as of `forward`.
+            running_mean, running_var: (C,), of the dtype of weight and bias. With the batch's
+                statistics they are moved in place by the rule of `update_running_statistics`, or
+                are None; else they are what x is normalized with.
+            residual: the shape and dtype of x, or None.
+            uses_batch_statistics: whether mean and var are those of x.
+            momentum: weight of the new batch in the running statistics.
+            eps: added to the variance.
+            activation: one of `fused_activations`, or None.
+            negative_slope: of "leaky_relu"; not negative where there is a residual.
+        """
+
+    @abstractmethod
+    def fused_backward(
+        self,
+        grad_output: Float[Tensor, "N C *S"],
+        x: Float[Tensor, "N C *S"],
+        weight: Float[Tensor, " C"] | None,
+        bias: Float[Tensor, " C"] | None,
+        y: Float[Tensor, "N C *S"] | None,
+        statistics: Float[Tensor, "3 C"],
+        *,
+        uses_batch_statistics: bool,
+        activation: str | None = None,
+        negative_slope: float = 0.0,
+        output_mask: tuple[bool, bool, bool, bool] = (True, True, True, True),
+    ) -> FusedGradients:
+        """Return the gradients of x, weight, bias and residual.
+
+        Args:
+            grad_output: gradient of y.
+            x, weight, bias: what the forward was given.
+            y: its output, where it had a residual and an activation; else None.
+            statistics: what the forward returned.
+            uses_batch_statistics, activation, negative_slope: as of the forward.
+            output_mask: which of x, weight, bias and residual need a gradient.
+        """
 
 
 def accumulation_dtype(x: Tensor) -> torch.dtype:

@@ -10,20 +10,22 @@ import difflib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import cache
 from importlib import import_module
 from threading import Lock
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 from bnkit.errors import ArgumentError, KernelUnavailableError
-from bnkit.kernels.contract import Kernel, Statistics, inverse_std
+from bnkit.kernels.contract import FusingKernel, Kernel, Statistics, inverse_std
 
 # functional reaches the kernels through this module alone, the contract's words included.
 __all__ = [
     "AUTO",
     "EAGER",
+    "NUMBA",
+    "FusingKernel",
     "Kernel",
     "KernelChoice",
     "Statistics",
@@ -37,11 +39,18 @@ __all__ = [
 
 AUTO = "auto"
 EAGER = "eager"
+NUMBA = "numba"
 
 # Kernel → the module that holds it as KERNEL; loaded when first used.
-_HOMES = {"eager": "bnkit.kernels.eager", "reference": "bnkit.kernels.reference"}
+_HOMES = {
+    NUMBA: "bnkit.kernels.numba_cpu.kernel",
+    EAGER: "bnkit.kernels.eager",
+    "reference": "bnkit.kernels.reference",
+}
 # What `auto` tries before it takes eager, which refuses nothing; the fastest first.
-_FASTER_THAN_EAGER: tuple[str, ...] = ()
+_FASTER_THAN_EAGER: tuple[str, ...] = (NUMBA,)
+
+_loaded: dict[str, Kernel] = {}
 
 _asked_for: ContextVar[str] = ContextVar("bnkit_kernel", default=AUTO)
 # How many use_kernel blocks are open in all threads. torch.compile cannot read a ContextVar, but
@@ -91,7 +100,9 @@ def kernel_for(x: Tensor, name: str | None = None) -> KernelChoice:
     kernel = _load(chosen)
     asked = name if name is not None else _asked_for.get()
     if asked == AUTO:
-        passed_over = [f"{other} cannot: {_load(other).refusal(x)}" for other in _before(chosen)]
+        passed_over = [
+            f"{other} does not: {_passes_up(_load(other), x)}" for other in _before(chosen)
+        ]
         return KernelChoice(chosen, "; ".join([f"auto, {kernel.summary}", *passed_over]))
     how = "named in the call" if name is not None else "asked for by use_kernel"
     return KernelChoice(chosen, f"{how}, {kernel.summary}")
@@ -102,8 +113,11 @@ def select(x: Tensor, name: str | None = None) -> str:
     if name is None:
         name = _asked_for.get() if _open_blocks else AUTO
     if name == AUTO:
+        if torch.compiler.is_exporting():
+            # An exported program must run where bnkit is not installed.
+            return EAGER
         for candidate in _FASTER_THAN_EAGER:
-            if _load(candidate).refusal(x) is None:
+            if _passes_up(_load(candidate), x) is None:
                 return candidate
         return EAGER
     reason = kernel_named(name).refusal(x)
@@ -113,6 +127,11 @@ def select(x: Tensor, name: str | None = None) -> str:
             remedy='Name another kernel, or leave the choice to "auto"',
         )
     return name
+
+
+def _passes_up(kernel: Kernel, x: Tensor) -> str | None:
+    """Return why `auto` does not give x to a kernel, or None if it does."""
+    return kernel.refusal(x) or kernel.reluctance(x)
 
 
 def use_kernel(name: str) -> AbstractContextManager[None]:
@@ -166,6 +185,8 @@ def _require_known(name: str) -> None:
     )
 
 
-@cache
 def _load(name: str) -> Kernel:
-    return cast(Kernel, import_module(_HOMES[name]).KERNEL)
+    # A dictionary and not functools.cache, which graph capture would not look into.
+    if name not in _loaded:
+        _loaded[name] = cast(Kernel, import_module(_HOMES[name]).KERNEL)
+    return _loaded[name]

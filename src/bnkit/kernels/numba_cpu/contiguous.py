@@ -1,0 +1,279 @@
+"""Loops over contiguous data, (N, C, S): a row of S values belongs to one channel.
+
+Several channels share a pass, so that short rows make one long read of memory. Sums of few rows
+are kept in vectors of the dtype of arithmetic and then join doubles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.extending import overload, register_jitable
+
+from bnkit.kernels.numba_cpu.arithmetic import (
+    activate,
+    add,
+    fill,
+    has_residual,
+    keep_first,
+    multiply,
+    multiply_add,
+    subtract,
+    through_activation,
+    total,
+)
+from bnkit.kernels.numba_cpu.memory import (
+    add_double,
+    double_slot,
+    lanes,
+    load,
+    load_first,
+    peek,
+    peek_one,
+    poke,
+    put_double,
+    scratch,
+    slot,
+    store,
+    store_first,
+    value_bytes,
+)
+from bnkit.kernels.numba_cpu.problem import (
+    BYTES_PER_PASS,
+    CHANNELS_PER_PASS,
+    COMPILE_OPTIONS,
+    SEGMENT,
+    SHORT_SEGMENT,
+    Slot,
+)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _channels_per_pass(block: Any) -> int:
+    fitting: int = BYTES_PER_PASS // (slot(block, Slot.S) * value_bytes(block))
+    return max(1, min(CHANNELS_PER_PASS, fitting))
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _clear(block: Any, room: int, count: int) -> None:
+    zeros = fill(block, 0.0)
+    for i in range(2 * count):
+        poke(block, room, i * lanes(block), zeros)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _collect(block: Any, room: int, first: int, last: int, sums: int) -> None:
+    """Add the vectors of channels first … last − 1 to their two doubles."""
+    stride, width = slot(block, Slot.STRIDE), lanes(block)
+    for c in range(first, last):
+        place = 2 * (c - first) * width
+        add_double(sums, c, total(peek(block, room, place)))
+        add_double(sums, stride + c, total(peek(block, room, place + width)))
+
+
+def _add_row(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
+    """Add the two sums of `count` values from `row` on to the vectors at `place`."""
+
+
+@overload(_add_row, jit_options=COMPILE_OPTIONS)
+def _choose_add_row(block: Any, row: int, count: int, c: int, room: int, place: int) -> Any:
+    return _add_row_of_gradients if block.configuration.is_backward else _add_row_of_statistics
+
+
+def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
+    """Add Σ (x − k) and Σ (x − k)² of `count` values from `row` on to the vectors at `place`."""
+    x, width, zeros = slot(block, Slot.X), lanes(block), fill(block, 0.0)
+    k = peek_one(block, slot(block, Slot.SHIFT), c)
+    s0, q0 = peek(block, room, place), peek(block, room, place + width)
+    s1, s2, s3, q1, q2, q3 = zeros, zeros, zeros, zeros, zeros, zeros
+    end = row + count
+    i = row
+    while i + 4 * width <= end:
+        v0 = subtract(load(block, x, i), k)
+        v1 = subtract(load(block, x, i + width), k)
+        v2 = subtract(load(block, x, i + 2 * width), k)
+        v3 = subtract(load(block, x, i + 3 * width), k)
+        s0, s1, s2, s3 = add(s0, v0), add(s1, v1), add(s2, v2), add(s3, v3)
+        q0, q1 = multiply_add(v0, v0, q0), multiply_add(v1, v1, q1)
+        q2, q3 = multiply_add(v2, v2, q2), multiply_add(v3, v3, q3)
+        i += 4 * width
+    while i + width <= end:
+        v0 = subtract(load(block, x, i), k)
+        s0, q0 = add(s0, v0), multiply_add(v0, v0, q0)
+        i += width
+    if i < end:
+        v1 = keep_first(subtract(load_first(block, x, i, end - i), k), end - i)
+        s1, q1 = add(s1, v1), multiply_add(v1, v1, q1)
+    poke(block, room, place, add(add(s0, s1), add(s2, s3)))
+    poke(block, room, place + width, add(add(q0, q1), add(q2, q3)))
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
+    """Return dy behind the activation, from index i on."""
+    dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
+    if has_residual(block):
+        return through_activation(block, dy, load(block, slot(block, Slot.Y), i), slope)
+    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _last_gradient(
+    block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
+) -> Any:
+    """Return dy behind the activation of the `count` values from index i on, and zeros."""
+    dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
+    if has_residual(block):
+        y = load_first(block, slot(block, Slot.Y), i, count)
+        return through_activation(block, dy, y, slope)
+    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
+
+
+def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
+    """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`."""
+    x, width, zeros = slot(block, Slot.X), lanes(block), fill(block, 0.0)
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    high = peek_one(block, coefficients, c)
+    scale = peek_one(block, coefficients, stride + c)
+    shift = peek_one(block, coefficients, 2 * stride + c)
+    slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    s0, q0 = peek(block, room, place), peek(block, room, place + width)
+    s1, q1 = zeros, zeros
+    end = row + count
+    i = row
+    while i + 2 * width <= end:
+        v0 = subtract(load(block, x, i), high)
+        v1 = subtract(load(block, x, i + width), high)
+        dy0 = _gradient(block, i, v0, scale, shift, slope)
+        dy1 = _gradient(block, i + width, v1, scale, shift, slope)
+        s0, s1 = add(s0, dy0), add(s1, dy1)
+        q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
+        i += 2 * width
+    if i + width <= end:
+        v0 = subtract(load(block, x, i), high)
+        dy0 = _gradient(block, i, v0, scale, shift, slope)
+        s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
+        i += width
+    if i < end:
+        rest = end - i
+        v0 = keep_first(subtract(load_first(block, x, i, rest), high), rest)
+        dy0 = _last_gradient(block, i, rest, v0, scale, shift, slope)
+        s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
+    poke(block, room, place, add(s0, s1))
+    poke(block, room, place + width, add(q0, q1))
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def sum_contiguous(
+    block: Any,
+    c0: int,
+    c1: int,
+    n0: int,
+    n1: int,
+    s0: int,
+    s1: int,
+    sums: int,
+) -> None:
+    """Write the two sums of each channel over a range of N and S."""
+    room, width, stride = scratch(block), lanes(block), slot(block, Slot.STRIDE)
+    per_pass = _channels_per_pass(block)
+    for first in range(c0, c1, per_pass):
+        last = min(first + per_pass, c1)
+        for c in range(first, last):
+            put_double(sums, c, 0.0)
+            put_double(sums, stride + c, 0.0)
+        for start in range(s0, s1, SEGMENT):
+            count = min(SEGMENT, s1 - start)
+            rows = max(1, SHORT_SEGMENT // count)
+            for n_start in range(n0, n1, rows):
+                _clear(block, room, last - first)
+                for n in range(n_start, min(n_start + rows, n1)):
+                    for c in range(first, last):
+                        row = (n * slot(block, Slot.C) + c) * slot(block, Slot.S) + start
+                        place = 2 * (c - first) * width
+                        _add_row(block, row, count, c, room, place)
+                _collect(block, room, first, last, sums)
+
+
+def _write_row(block: Any, row: int, count: int, c: int) -> None:
+    """Write the output of `count` values from `row` on."""
+
+
+@overload(_write_row, jit_options=COMPILE_OPTIONS)
+def _choose_write_row(block: Any, row: int, count: int, c: int) -> Any:
+    return _write_row_of_gradients if block.configuration.is_backward else _write_row_of_y
+
+
+def _write_row_of_y(block: Any, row: int, count: int, c: int) -> None:
+    """Write y of `count` values from `row` on."""
+    x, y, residual = slot(block, Slot.X), slot(block, Slot.Y), slot(block, Slot.RESIDUAL)
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    width = lanes(block)
+    high = peek_one(block, coefficients, c)
+    scale = peek_one(block, coefficients, stride + c)
+    shift = peek_one(block, coefficients, 2 * stride + c)
+    slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    end = row + count
+    i = row
+    while i + width <= end:
+        value = multiply_add(subtract(load(block, x, i), high), scale, shift)
+        if has_residual(block):
+            value = add(value, load(block, residual, i))
+        store(block, y, i, activate(block, value, slope))
+        i += width
+    if i < end:
+        rest = end - i
+        value = multiply_add(subtract(load_first(block, x, i, rest), high), scale, shift)
+        if has_residual(block):
+            value = add(value, load_first(block, residual, i, rest))
+        store_first(block, y, i, rest, activate(block, value, slope))
+
+
+def _write_row_of_gradients(block: Any, row: int, count: int, c: int) -> None:
+    """Write the gradient of x, and of the residual, of `count` values from `row` on."""
+    x, grad_x = slot(block, Slot.X), slot(block, Slot.GRAD_X)
+    grad_residual, width = slot(block, Slot.GRAD_RESIDUAL), lanes(block)
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    high = peek_one(block, coefficients, c)
+    scale = peek_one(block, coefficients, stride + c)
+    shift = peek_one(block, coefficients, 2 * stride + c)
+    projection = peek_one(block, coefficients, 3 * stride + c)
+    constant = peek_one(block, coefficients, 4 * stride + c)
+    slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
+    is_fixed = slot(block, Slot.M) == 0
+    end = row + count
+    i = row
+    while i + width <= end:
+        xmu = subtract(load(block, x, i), high)
+        dy = _gradient(block, i, xmu, scale, shift, slope)
+        if grad_residual != 0:
+            store(block, grad_residual, i, dy)
+        if grad_x != 0:
+            if not is_fixed:
+                dy = multiply_add(xmu, projection, add(dy, constant))
+            value = multiply(dy, scale)
+            store(block, grad_x, i, value)
+        i += width
+    if i < end:
+        rest = end - i
+        xmu = subtract(load_first(block, x, i, rest), high)
+        dy = _last_gradient(block, i, rest, xmu, scale, shift, slope)
+        if grad_residual != 0:
+            store_first(block, grad_residual, i, rest, dy)
+        if grad_x != 0:
+            if not is_fixed:
+                dy = multiply_add(xmu, projection, add(dy, constant))
+            value = multiply(dy, scale)
+            store_first(block, grad_x, i, rest, value)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def map_contiguous(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
+    """Write the output of a range of channels, N and S."""
+    per_pass = _channels_per_pass(block)
+    for first in range(c0, c1, per_pass):
+        for n in range(n0, n1):
+            for c in range(first, min(first + per_pass, c1)):
+                row = (n * slot(block, Slot.C) + c) * slot(block, Slot.S) + s0
+                _write_row(block, row, s1 - s0, c)

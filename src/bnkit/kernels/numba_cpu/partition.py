@@ -1,0 +1,76 @@
+"""How the values of a tensor are divided into tasks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bnkit.kernels.numba_cpu.problem import BYTES_PER_PASS, CHANNELS_LAST, CHANNELS_PER_PASS
+
+# So many tasks for each thread, so that one that is held up is made up for by the others.
+_TASKS_PER_THREAD = 4
+# Channels of channels-last data that a task takes where it takes all rows of them: whole cache
+# lines, and few enough to stay in the second-level cache.
+_COLUMNS = 64
+_CACHED_BYTES = 2**20
+# Values below which waking other threads takes longer than the work.
+_ONE_THREAD = 2**14
+
+
+class Sizes(NamedTuple):
+    """A tensor as the programs see it: (N, C, S), or (N, C) with S = 1 if channels are last."""
+
+    n: int
+    c: int
+    s: int
+    layout: str
+    value_bytes: int
+
+
+class Partition(NamedTuple):
+    """The size of a task along N, C and S, the number of tasks, and of parts of each channel."""
+
+    n: int
+    c: int
+    s: int
+    tasks: int
+    parts: int
+    threads: int
+
+
+def whole_channels(sizes: Sizes, threads: int, tensors: int) -> Partition | None:
+    """Return tasks that take all values of their channels, or None if that does not pay.
+
+    It pays where the channels can be shared out evenly, and what a task reads (`tensors` of x's
+    size) is still in the cache when it is read for the second time.
+    """
+    if sizes.n * sizes.c * sizes.s < _ONE_THREAD:
+        return _partition(sizes, sizes.n, sizes.c, sizes.s, 1)
+    if sizes.layout == CHANNELS_LAST:
+        step = _COLUMNS
+        if sizes.n * step * sizes.value_bytes * tensors > _CACHED_BYTES:
+            return None
+    else:
+        fitting = BYTES_PER_PASS // (sizes.s * sizes.value_bytes)
+        step = min(fitting, CHANNELS_PER_PASS, sizes.c // (_TASKS_PER_THREAD * threads))
+        step = max(step, 1)
+    tasks = -(-sizes.c // step)
+    if tasks < _TASKS_PER_THREAD * threads and tasks % threads:
+        return None
+    return _partition(sizes, sizes.n, step, sizes.s, threads)
+
+
+def pieces(sizes: Sizes, threads: int) -> Partition:
+    """Return tasks that take a piece of N (and of S) of every channel."""
+    if sizes.n * sizes.c * sizes.s < _ONE_THREAD:
+        return _partition(sizes, sizes.n, sizes.c, sizes.s, 1)
+    wanted = _TASKS_PER_THREAD * threads
+    if sizes.n >= wanted or sizes.layout == CHANNELS_LAST:
+        return _partition(sizes, -(-sizes.n // wanted), sizes.c, sizes.s, threads)
+    step = -(-sizes.s // -(-wanted // sizes.n))
+    return _partition(sizes, 1, sizes.c, -(-step // 64) * 64, threads)
+
+
+def _partition(sizes: Sizes, n: int, c: int, s: int, threads: int) -> Partition:
+    parts = -(-sizes.n // n) * -(-sizes.s // s)
+    tasks = parts * -(-sizes.c // c)
+    return Partition(n, c, s, tasks, parts, min(threads, tasks))

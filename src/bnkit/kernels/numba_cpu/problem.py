@@ -1,0 +1,115 @@
+"""What a compiled program is compiled for, and the block of numbers that it is called with."""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+CONTIGUOUS = "contiguous"
+CHANNELS_LAST = "channels-last"
+
+
+class Configuration(NamedTuple):
+    """What is known when a program is compiled; each combination is a program of its own.
+
+    Attributes:
+        dtype: of x and all tensors of its size: "float32", "float64", "bfloat16", "float16".
+        parameter_dtype: of weight and bias.
+        layout: CONTIGUOUS, (N, C, S); or CHANNELS_LAST, (N, C), where N counts all positions.
+        activation: "relu", "leaky_relu", "relu6" or None.
+        has_residual: whether a residual is added before the activation.
+        is_backward: whether this is the program of the backward pass.
+    """
+
+    dtype: str
+    parameter_dtype: str
+    layout: str
+    activation: str | None = None
+    has_residual: bool = False
+    is_backward: bool = False
+
+
+class Slot(IntEnum):
+    """Where a number stands in the block: addresses (0: absent), sizes, and doubles by their bits.
+
+    A task is a range of channels × a range of N × a range of S; tasks are numbered channels first.
+    Arrays per channel are float64, but for the coefficients, which have the dtype of arithmetic.
+    Partial sums and coefficients are rows of `STRIDE` values, so that whole vectors fit.
+    """
+
+    NEXT_TASK = 0
+    TASKS = auto()
+    PHASES = auto()
+    N = auto()
+    C = auto()
+    S = auto()
+    CHANNELS_PER_TASK = auto()
+    N_PER_TASK = auto()
+    S_PER_TASK = auto()
+    STRIDE = auto()
+    X = auto()
+    RESIDUAL = auto()
+    Y = auto()
+    GRAD_OUTPUT = auto()
+    GRAD_X = auto()
+    GRAD_RESIDUAL = auto()
+    WEIGHT = auto()
+    BIAS = auto()
+    GRAD_WEIGHT = auto()
+    GRAD_BIAS = auto()
+    MEAN = auto()
+    VAR = auto()
+    INVSTD = auto()
+    RUNNING_MEAN = auto()
+    RUNNING_VAR = auto()
+    SUM_DY = auto()
+    SUM_DY_XMU = auto()
+    SHIFT = auto()
+    PARTIALS = auto()
+    COEFFICIENTS = auto()
+    IS_RESCAN = auto()
+    EPS = auto()
+    MOMENTUM = auto()
+    NEGATIVE_SLOPE = auto()
+    M = auto()
+
+
+class Phase(IntEnum):
+    """What a program does to each task, in this order.
+
+    Forward: SHIFT chooses the value k that is subtracted from x before squares are summed, SUM
+    writes the task's Σ (x − k) and Σ (x − k)², FINISH makes statistics of all tasks' sums, or
+    FIXED takes the running ones for them, UPDATE moves the running ones, COEFFICIENTS makes the
+    factors of MAP, which writes y.
+
+    Backward: SHIFT makes the factors of SUM, which writes Σ dy and Σ dy·(x − high), FINISH adds
+    all tasks' sums, COEFFICIENTS makes the factors of MAP, which writes the gradients.
+    """
+
+    SHIFT = 1
+    SUM = 2
+    FINISH = 4
+    FIXED = 8
+    UPDATE = 16
+    COEFFICIENTS = 32
+    MAP = 64
+
+
+# Division by zero gives inf and NaN, as in torch, and not an exception.
+COMPILE_OPTIONS = {"error_model": "numpy"}
+# Elements of a row that are summed in the dtype of arithmetic before they join a double: the
+# error of a chain of additions grows with its length.
+SEGMENT = 8192
+# As many values of short rows stay in a vector before they join a double.
+SHORT_SEGMENT = 2048
+# Values of a channel that its shift is the mean of.
+SHIFT_SAMPLES = 8
+# Channels that share a pass over memory, so that short rows make one long read.
+CHANNELS_PER_PASS = 32
+# What one task reads of memory in one go, at least.
+BYTES_PER_PASS = 4096
+# Rows of channels-last data that are summed before they join a double.
+ROWS_PER_SUM = 128
+# (mean − shift)²/var beyond which a channel is summed once more around its mean: cancellation
+# would take more than two bits from the variance.
+SHIFT_LIMIT = 4.0

@@ -1,0 +1,296 @@
+"""The two programs, forward and backward: tasks taken one by one, and what each phase does to one.
+
+Every thread of a team runs the same program until no task is left. Which thread takes which task
+changes nothing in the result: the sums of a task are its own, and are added in the tasks' order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numba.extending import overload, register_jitable
+
+from bnkit.kernels.numba_cpu.arithmetic import is_double, rounded
+from bnkit.kernels.numba_cpu.channels_last import map_channels_last, sum_channels_last
+from bnkit.kernels.numba_cpu.contiguous import map_contiguous, sum_contiguous
+from bnkit.kernels.numba_cpu.memory import (
+    arithmetic_at,
+    double_at,
+    double_slot,
+    next_task,
+    parameter_at,
+    poke_one,
+    put_double,
+    put_parameter,
+    put_slot,
+    slot,
+    value_at,
+)
+from bnkit.kernels.numba_cpu.problem import (
+    CHANNELS_LAST,
+    COMPILE_OPTIONS,
+    SHIFT_LIMIT,
+    SHIFT_SAMPLES,
+    Phase,
+    Slot,
+)
+
+
+def _sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int) -> None:
+    """Write the two sums of each channel over a range of N and S."""
+
+
+@overload(_sum, jit_options=COMPILE_OPTIONS)
+def _choose_sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int) -> Any:
+    is_last = block.configuration.layout == CHANNELS_LAST
+    return sum_channels_last if is_last else sum_contiguous
+
+
+def _map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
+    """Write the output of a range of channels, N and S."""
+
+
+@overload(_map, jit_options=COMPILE_OPTIONS)
+def _choose_map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> Any:
+    is_last = block.configuration.layout == CHANNELS_LAST
+    return map_channels_last if is_last else map_contiguous
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _ceiling(total: int, part: int) -> int:
+    return (total + part - 1) // part
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _sum_of_parts(block: Any, row: int, c: int) -> float:
+    """Return the sum of one channel over the tasks that it was divided among."""
+    stride, partials = slot(block, Slot.STRIDE), slot(block, Slot.PARTIALS)
+    n_parts = _ceiling(slot(block, Slot.N), slot(block, Slot.N_PER_TASK))
+    s_parts = _ceiling(slot(block, Slot.S), slot(block, Slot.S_PER_TASK))
+    result = 0.0
+    for part in range(n_parts * s_parts):
+        result += double_at(partials, (2 * part + row) * stride + c)
+    return result
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _choose_shift(block: Any, c: int) -> None:
+    """Keep the mean of a few values of a channel: near its mean, if they are like the others."""
+    channels, size = slot(block, Slot.C), slot(block, Slot.S)
+    # Along the first row, which is about to be read, or over N, where channels lie side by side.
+    length = size if size >= SHIFT_SAMPLES else slot(block, Slot.N) * size
+    count = min(SHIFT_SAMPLES, length)
+    mean = 0.0
+    for sample in range(count):
+        i = sample * (length // count)
+        mean += value_at(block, slot(block, Slot.X), (i // size * channels + c) * size + i % size)
+    mean /= count
+    poke_one(block, slot(block, Slot.SHIFT), c, mean if math.isfinite(mean) else 0.0)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _sum_in_doubles(block: Any, c: int) -> tuple[float, float]:
+    """Return mean and variance of a channel whose sums are beyond float32, or not finite."""
+    channels, size, x = slot(block, Slot.C), slot(block, Slot.S), slot(block, Slot.X)
+    m = slot(block, Slot.N) * size
+    mean = 0.0
+    for i in range(m):
+        mean += value_at(block, x, (i // size * channels + c) * size + i % size)
+    mean /= m
+    var = 0.0
+    for i in range(m):
+        xmu = value_at(block, x, (i // size * channels + c) * size + i % size) - mean
+        var += xmu * xmu
+    return mean, var / m
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _write_statistics(block: Any, c: int, mean: float, var: float) -> None:
+    put_double(slot(block, Slot.MEAN), c, mean)
+    put_double(slot(block, Slot.VAR), c, var)
+    invstd = 1.0 / math.sqrt(var + double_slot(block, Slot.EPS))
+    put_double(slot(block, Slot.INVSTD), c, invstd)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _update_running_statistics(block: Any, c: int) -> None:
+    """Move the running statistics: the rule of functional/running_statistics.py."""
+    m, momentum = float(slot(block, Slot.M)), double_slot(block, Slot.MOMENTUM)
+    running_mean, running_var = slot(block, Slot.RUNNING_MEAN), slot(block, Slot.RUNNING_VAR)
+    mean, var = double_at(slot(block, Slot.MEAN), c), double_at(slot(block, Slot.VAR), c)
+    kept = parameter_at(block, running_mean, c) * (1.0 - momentum)
+    put_parameter(block, running_mean, c, kept + mean * momentum)
+    kept = parameter_at(block, running_var, c) * (1.0 - momentum)
+    put_parameter(block, running_var, c, kept + var * (m / (m - 1.0)) * momentum)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
+    """Write mean, var and invstd of a channel; or return False, where its shift was a poor one.
+
+    It then has a better one, and its sums must be taken once more.
+    """
+    m = slot(block, Slot.N) * slot(block, Slot.S)
+    sum_xmk, sum_squares = _sum_of_parts(block, 0, c), _sum_of_parts(block, 1, c)
+    if not (math.isfinite(sum_xmk) and math.isfinite(sum_squares)):
+        mean, var = _sum_in_doubles(block, c)
+        _write_statistics(block, c, mean, var)
+        return True
+    delta = sum_xmk / m
+    # The difference of two roundings may fall below zero in a constant channel.
+    var = max(sum_squares / m - delta * delta, 0.0)
+    mean = arithmetic_at(block, slot(block, Slot.SHIFT), c) + delta
+    # No wider dtype is left to take up what rounding takes from the sums of doubles.
+    is_poor = is_double(block) or delta * delta > SHIFT_LIMIT * var
+    if is_poor and not is_rescan:
+        poke_one(block, slot(block, Slot.SHIFT), c, mean)
+        return False
+    _write_statistics(block, c, mean, var)
+    return True
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _low(block: Any, c: int) -> float:
+    """Return what the mean, rounded to the dtype of arithmetic, lacks."""
+    mean = double_at(slot(block, Slot.MEAN), c)
+    high = rounded(block, mean)
+    # An infinite mean leaves NaN, where nothing was taken away.
+    return mean - high if math.isfinite(high) else 0.0
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _write_coefficients(block: Any, c: int) -> None:
+    """Write what maps x to y: y = (x − high)·scale + shift, where high is the rounded mean."""
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    mean = double_at(slot(block, Slot.MEAN), c)
+    low = _low(block, c)
+    scale, bias = double_at(slot(block, Slot.INVSTD), c), 0.0
+    if slot(block, Slot.WEIGHT) != 0:
+        scale *= parameter_at(block, slot(block, Slot.WEIGHT), c)
+    if slot(block, Slot.BIAS) != 0:
+        bias = parameter_at(block, slot(block, Slot.BIAS), c)
+    poke_one(block, coefficients, c, mean)
+    poke_one(block, coefficients, stride + c, scale)
+    poke_one(block, coefficients, 2 * stride + c, bias - low * scale)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _write_gradient_coefficients(block: Any, c: int, low: float) -> None:
+    """Write what maps dy and x to dx: dx = ((x − high)·projection + (dy + constant))·scale.
+
+    projection = −slope = −invstd²·sum_dy_xmu/m, and constant = low·slope − sum_dy/m.
+    """
+    m = slot(block, Slot.M)
+    if m == 0:
+        return
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    invstd = double_at(slot(block, Slot.INVSTD), c)
+    slope = invstd * invstd * double_at(slot(block, Slot.SUM_DY_XMU), c) / m
+    mean_dy = double_at(slot(block, Slot.SUM_DY), c) / m
+    poke_one(block, coefficients, 3 * stride + c, -slope)
+    poke_one(block, coefficients, 4 * stride + c, low * slope - mean_dy)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _finish_gradients(block: Any, c: int, low: float) -> None:
+    """Write Σ dy and Σ dy·(x − mean) of a channel, and the gradients that they make."""
+    sum_dy = _sum_of_parts(block, 0, c)
+    sum_dy_xmu = _sum_of_parts(block, 1, c) - low * sum_dy
+    put_double(slot(block, Slot.SUM_DY), c, sum_dy)
+    put_double(slot(block, Slot.SUM_DY_XMU), c, sum_dy_xmu)
+    grad_weight, grad_bias = slot(block, Slot.GRAD_WEIGHT), slot(block, Slot.GRAD_BIAS)
+    if grad_weight != 0:
+        invstd = double_at(slot(block, Slot.INVSTD), c)
+        put_parameter(block, grad_weight, c, sum_dy_xmu * invstd)
+    if grad_bias != 0:
+        put_parameter(block, grad_bias, c, sum_dy)
+
+
+def _run(
+    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+) -> None:
+    """Run the phases on one task."""
+
+
+@overload(_run, jit_options=COMPILE_OPTIONS)
+def _choose_run(
+    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+) -> Any:
+    return _run_backward if block.configuration.is_backward else _run_forward
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _finish_all(
+    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+) -> None:
+    """Finish the channels of a task, if need be after summing once more around better shifts."""
+    is_poor = False
+    for c in range(c0, c1):
+        if not _finish_statistics(block, c, slot(block, Slot.IS_RESCAN) != 0):
+            is_poor = True
+    if is_poor and phases & Phase.SUM:
+        # This task has all values of its channels, and they are in the cache.
+        _sum(block, c0, c1, n0, n1, s0, s1, sums)
+        for c in range(c0, c1):
+            _finish_statistics(block, c, True)
+    elif is_poor:
+        put_slot(block, Slot.IS_RESCAN, 1)
+
+
+def _run_forward(
+    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+) -> None:
+    if phases & Phase.SHIFT:
+        for c in range(c0, c1):
+            _choose_shift(block, c)
+    if phases & Phase.SUM:
+        _sum(block, c0, c1, n0, n1, s0, s1, sums)
+    if phases & Phase.FINISH:
+        _finish_all(block, phases, c0, c1, n0, n1, s0, s1, sums)
+    for c in range(c0, c1):
+        if phases & Phase.FIXED:
+            mean = parameter_at(block, slot(block, Slot.RUNNING_MEAN), c)
+            _write_statistics(block, c, mean, parameter_at(block, slot(block, Slot.RUNNING_VAR), c))
+        if phases & Phase.UPDATE:
+            _update_running_statistics(block, c)
+        if phases & Phase.COEFFICIENTS:
+            _write_coefficients(block, c)
+    if phases & Phase.MAP:
+        _map(block, c0, c1, n0, n1, s0, s1)
+
+
+def _run_backward(
+    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+) -> None:
+    if phases & Phase.SHIFT:
+        for c in range(c0, c1):
+            _write_coefficients(block, c)
+    if phases & Phase.SUM:
+        _sum(block, c0, c1, n0, n1, s0, s1, sums)
+    for c in range(c0, c1):
+        low = _low(block, c)
+        if phases & Phase.FINISH:
+            _finish_gradients(block, c, low)
+        if phases & Phase.COEFFICIENTS:
+            _write_gradient_coefficients(block, c, low)
+    if phases & Phase.MAP:
+        _map(block, c0, c1, n0, n1, s0, s1)
+
+
+def program(block: Any) -> None:
+    """Run the phases on tasks until none is left."""
+    c_step, n_step = slot(block, Slot.CHANNELS_PER_TASK), slot(block, Slot.N_PER_TASK)
+    s_step, stride = slot(block, Slot.S_PER_TASK), slot(block, Slot.STRIDE)
+    c_parts = _ceiling(slot(block, Slot.C), c_step)
+    s_parts = _ceiling(slot(block, Slot.S), s_step)
+    while True:
+        task = next_task(block)
+        if task >= slot(block, Slot.TASKS):
+            return
+        part = task // c_parts
+        c0, n0, s0 = task % c_parts * c_step, part // s_parts * n_step, part % s_parts * s_step
+        c1, n1 = min(c0 + c_step, slot(block, Slot.C)), min(n0 + n_step, slot(block, Slot.N))
+        s1 = min(s0 + s_step, slot(block, Slot.S))
+        sums = slot(block, Slot.PARTIALS) + part * 16 * stride
+        _run(block, slot(block, Slot.PHASES), c0, c1, n0, n1, s0, s1, sums)
