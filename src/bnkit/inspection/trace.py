@@ -17,7 +17,7 @@ from bnkit.inspection.nested_tensors import tensors_in
 from bnkit.inspection.preserve import modules_within, preserve, tensors_of
 from bnkit.inspection.recorder import Call, FunctionWatch, Recorder, Trace, watched_modules
 
-__all__ = ["Call", "Example", "Trace", "refuse_uninitialized", "trace"]
+__all__ = ["Call", "Example", "Trace", "as_call", "refuse_uninitialized", "trace"]
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -46,7 +46,7 @@ def trace(model: nn.Module, example_args: Example, *, training: bool = False) ->
 
     Cost: one forward; every tensor it made is kept until it ends.
     """
-    args, kwargs = _as_call(example_args)
+    args, kwargs = as_call(example_args)
     refuse_uninitialized(model)
     outside = [tensor for module in modules_within(model) for tensor in tensors_of(module)]
     recorder = Recorder(model, [*outside, *tensors_in(example_args)])
@@ -80,7 +80,12 @@ def refuse_uninitialized(model: nn.Module) -> None:
         )
 
 
-def _as_call(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def as_call(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments that an example stands for.
+
+    Raises:
+        ArgumentTypeError: it is none of what an example can be.
+    """
     if isinstance(example, Tensor):
         return (example,), {}
     if isinstance(example, Mapping):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bnkit._lazy import attach
 
 if TYPE_CHECKING:
+    from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.removal import remove as remove
     from bnkit.rewrite.result import Change as Change
     from bnkit.rewrite.result import Rewrite as Rewrite
@@ -16,6 +17,7 @@ __getattr__, __dir__ = attach(
         "Change": "bnkit.rewrite.result",
         "Rewrite": "bnkit.rewrite.result",
         "Skipped": "bnkit.rewrite.result",
+        "accelerate": "bnkit.rewrite.acceleration",
         "remove": "bnkit.rewrite.removal",
     },
 )

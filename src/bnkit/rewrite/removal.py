@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
@@ -15,6 +14,7 @@ from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, Trace, refuse_uninitialized
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_given
 from bnkit.rewrite.feeding_layers import find_feeding
+from bnkit.rewrite.model_copy import copied
 from bnkit.rewrite.output_difference import largest_difference
 from bnkit.rewrite.result import Change, Rewrite, Skipped
 
@@ -60,7 +60,7 @@ def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) ->
     before = trace_as_given(model, example_args)
     _refuse_functional(before.traces)
     feeding = find_feeding(norms, before.traces, before.training_error)
-    rewrite = Rewrite(model if inplace else _copied(model), skipped=feeding.skipped)
+    rewrite = Rewrite(model if inplace else copied(model), skipped=feeding.skipped)
     rewrite.skipped += [
         Skipped(path, _HOOKS_DROPPED) for path, layer in norms.items() if _has_hooks(layer)
     ]
@@ -125,18 +125,6 @@ def _refuse_functional(traces: Iterable[Trace]) -> None:
                     "of its module, and call it, not its forward",
                     where=call.inside or "(model)",
                 )
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        raise RewriteError(
-            f"the network cannot be copied ({type(error).__name__}: {error})",
-            required="a rewrite works on a copy unless told otherwise",
-            remedy="Give inplace=True, or make the network work with copy.deepcopy (torch.nn.utils."
-            "parametrizations do, the older torch.nn.utils.weight_norm does not)",
-        ) from error
 
 
 def _has_hooks(layer: nn.Module) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
+
+# From so many layers on, those of which the same is said are printed in one line.
+_MANY = 5
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,22 @@ class Rewrite:
         return self.model
 
     def __str__(self) -> str:
-        lines = [f"{change.path or '(model)'}: {change.what}" for change in self.changes]
-        lines += [f"{item.path or '(model)'}: skipped, {item.reason}" for item in self.skipped]
+        lines = _lines([(change.path, change.what) for change in self.changes])
+        lines += _lines([(item.path, f"skipped, {item.reason}") for item in self.skipped])
         if self.difference is not None:
             lines.append(f"largest output difference in eval mode: {self.difference:.3g}")
         return "\n".join(lines) or "nothing to change"
+
+
+def _lines(account: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a line for each path and what is said of it; one line for many of the same."""
+    paths: dict[str, list[str]] = {}
+    for path, text in account:
+        paths.setdefault(text, []).append(path or "(model)")
+    lines = []
+    for text, named in paths.items():
+        if len(named) < _MANY:
+            lines += [f"{path}: {text}" for path in named]
+        else:
+            lines.append(f"{named[0]}, {named[1]}, … {named[-1]} ({len(named)} layers): {text}")
+    return lines
