@@ -37,10 +37,13 @@ fix: install  ## write: format and apply what can be fixed by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install  ## measure start-up, layer overhead and the demo; results go to benchmarks/*/results
+bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/*/results
 	$(BIN)/python benchmarks/startup/run.py --out benchmarks/startup/results
 	$(BIN)/python benchmarks/layer_overhead/run.py --out benchmarks/layer_overhead/results
 	$(BIN)/python benchmarks/demo/run.py --out benchmarks/demo/results
+	$(BIN)/python benchmarks/cpu_kernels/run.py --out benchmarks/cpu_kernels/results
+	$(BIN)/python benchmarks/training_step/run.py --out benchmarks/training_step/results
+	$(BIN)/python benchmarks/peak_memory/run.py --out benchmarks/peak_memory/results
 
 clean:  ## remove .venv and caches; results in runs/ are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

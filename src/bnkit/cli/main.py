@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bnkit import __version__
+from bnkit.cli.bench import bench
 from bnkit.cli.explain import explain
 from bnkit.cli.study import study_app
 from bnkit.errors import BnkitError
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("explain", short_help="One batch through batch norm, with every number.")(explain)
+app.command("bench", short_help="This machine, side by side with torch, as ratios.")(bench)
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 

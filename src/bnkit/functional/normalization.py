@@ -17,11 +17,11 @@ from bnkit.functional.activation import (
 )
 from bnkit.functional.argument_errors import Arguments, explain
 from bnkit.functional.autograd_function import BatchNormFunction, statistics_of
-from bnkit.functional.fused_function import FusedFunction
+from bnkit.functional.fused_function import apply_fused
 from bnkit.functional.operators import batch_norm_in_graph
 from bnkit.functional.running_statistics import update_running_statistics
 from bnkit.functional.unchecked import no_type_check
-from bnkit.kernels.dispatch import EAGER, FusingKernel, Kernel, kernel_named, select
+from bnkit.kernels.dispatch import EAGER, FusingKernel, Kernel, fuses, kernel_named, select
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 _NARROW = (torch.bfloat16, torch.float16)
@@ -102,7 +102,7 @@ def batch_norm(
 
 
 def _by_kernel(kernel: Kernel, given: Arguments, following: Following) -> Tensor:
-    if isinstance(kernel, FusingKernel) and _fits(given):
+    if fuses(kernel) and _fits(given):
         if _fuses(kernel, given.x, following):
             return _fused(kernel, given, following)
         return add_and_activate(_fused(kernel, given, NOTHING), following)
@@ -157,7 +157,7 @@ def _fused(kernel: FusingKernel, given: Arguments, following: Following) -> Tens
     activation, negative_slope, residual = following
     if torch.compiler.is_compiling():
         return batch_norm_in_graph(given, following)
-    y: Tensor = FusedFunction.apply(  # type: ignore[no-untyped-call]
+    return apply_fused(
         x,
         weight,
         bias,
@@ -171,7 +171,6 @@ def _fused(kernel: FusingKernel, given: Arguments, following: Following) -> Tens
         negative_slope,
         kernel,
     )
-    return y
 
 
 def _by_stages(kernel: Kernel, given: Arguments) -> Tensor:

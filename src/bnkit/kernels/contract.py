@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import TypeIs
 
 
 class Statistics(NamedTuple):
@@ -212,7 +213,6 @@ class FusedGradients(NamedTuple):
     residual: Float[Tensor, "N C *S"] | None
 
 
-@runtime_checkable
 class FusingKernel(Kernel, Protocol):
     """A kernel that also adds, activates and moves running statistics in its passes over x.
 
@@ -278,6 +278,11 @@ class FusingKernel(Kernel, Protocol):
             uses_batch_statistics, activation, negative_slope: as of the forward.
             output_mask: which of x, weight, bias and residual need a gradient.
         """
+
+
+def fuses(kernel: Kernel) -> TypeIs[FusingKernel]:
+    """Return whether a kernel is one that fuses; `isinstance` would look at every method."""
+    return hasattr(kernel, "fused_activations")
 
 
 def accumulation_dtype(x: Tensor) -> torch.dtype:

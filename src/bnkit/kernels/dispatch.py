@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bnkit.errors import ArgumentError, KernelUnavailableError
-from bnkit.kernels.contract import FusingKernel, Kernel, Statistics, inverse_std
+from bnkit.kernels.contract import FusingKernel, Kernel, Statistics, fuses, inverse_std
 
 # functional reaches the kernels through this module alone, the contract's words included.
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Kernel",
     "KernelChoice",
     "Statistics",
+    "fuses",
     "inverse_std",
     "kernel_for",
     "kernel_named",

@@ -23,12 +23,13 @@ from bnkit.kernels.numba_cpu.memory import (
     load,
     load_first,
     peek,
+    poke,
     put_double,
     slot,
     store,
     store_first,
 )
-from bnkit.kernels.numba_cpu.problem import COMPILE_OPTIONS, ROWS_PER_SUM, Slot
+from bnkit.kernels.numba_cpu.problem import COMPILE_OPTIONS, ROWS_AT_ONCE, ROWS_PER_SUM, Slot
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -47,33 +48,38 @@ def _write(block: Any, base: int, i: int, count: int, values: Any) -> None:
         store_first(block, base, i, count, values)
 
 
-def _add_columns(block: Any, c: int, count: int, n0: int, n1: int, sums: int) -> None:
-    """Add the two sums of up to one vector of channels from c on, over rows n0 … n1 − 1."""
+def _add_rows(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
+    """Add the two sums of up to one vector of channels from c on, over a few rows, in `room`.
+
+    Row after row, all channels: long reads. `i` is the index of the first value.
+    """
 
 
-@overload(_add_columns, jit_options=COMPILE_OPTIONS)
-def _choose_add_columns(block: Any, c: int, count: int, n0: int, n1: int, sums: int) -> Any:
+@overload(_add_rows, jit_options=COMPILE_OPTIONS)
+def _choose_add_rows(block: Any, i: int, rows: int, c: int, count: int, room: int) -> Any:
     return _add_gradients if block.configuration.is_backward else _add_statistics
 
 
-def _add_statistics(block: Any, c: int, count: int, n0: int, n1: int, sums: int) -> None:
+def _add_statistics(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
     """Add Σ (x − k) and Σ (x − k)²."""
-    x, channels, zeros = slot(block, Slot.X), slot(block, Slot.C), fill(block, 0.0)
-    # Lanes beyond the last channel hold zeros, here and in x.
+    x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
+    # Lanes beyond the last channel compute what nobody reads.
     k = peek(block, slot(block, Slot.SHIFT), c)
-    s0, s1, q0, q1 = zeros, zeros, zeros, zeros
-    n = n0
-    while n + 2 <= n1:
-        v0 = subtract(_read(block, x, n * channels + c, count), k)
-        v1 = subtract(_read(block, x, (n + 1) * channels + c, count), k)
-        s0, s1 = add(s0, v0), add(s1, v1)
-        q0, q1 = multiply_add(v0, v0, q0), multiply_add(v1, v1, q1)
-        n += 2
-    if n < n1:
-        v0 = subtract(_read(block, x, n * channels + c, count), k)
-        s0, q0 = add(s0, v0), multiply_add(v0, v0, q0)
-    add_to_doubles(sums, c, add(s0, s1))
-    add_to_doubles(sums, slot(block, Slot.STRIDE) + c, add(q0, q1))
+    s0, q0 = peek(block, room, c), peek(block, room, stride + c)
+    if rows == ROWS_AT_ONCE:
+        v0 = subtract(_read(block, x, i, count), k)
+        v1 = subtract(_read(block, x, i + channels, count), k)
+        v2 = subtract(_read(block, x, i + 2 * channels, count), k)
+        v3 = subtract(_read(block, x, i + 3 * channels, count), k)
+        s0 = add(s0, add(add(v0, v1), add(v2, v3)))
+        q1 = multiply_add(v1, v1, multiply(v0, v0))
+        q0 = add(q0, multiply_add(v3, v3, multiply_add(v2, v2, q1)))
+    else:
+        for row in range(rows):
+            v0 = subtract(_read(block, x, i + row * channels, count), k)
+            s0, q0 = add(s0, v0), multiply_add(v0, v0, q0)
+    poke(block, room, c, s0)
+    poke(block, room, stride + c, q0)
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -86,32 +92,34 @@ def _gradient(block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, 
     return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
 
 
-def _add_gradients(block: Any, c: int, count: int, n0: int, n1: int, sums: int) -> None:
+def _add_gradients(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
     """Add Σ dy and Σ dy·(x − high)."""
-    x, channels, zeros = slot(block, Slot.X), slot(block, Slot.C), fill(block, 0.0)
-    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
+    coefficients = slot(block, Slot.COEFFICIENTS)
     high = peek(block, coefficients, c)
     scale = peek(block, coefficients, stride + c)
     shift = peek(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    s0, s1, q0, q1 = zeros, zeros, zeros, zeros
-    n = n0
-    while n + 2 <= n1:
-        i = n * channels + c
+    s0, q0 = peek(block, room, c), peek(block, room, stride + c)
+    if rows == ROWS_AT_ONCE:
         v0 = subtract(_read(block, x, i, count), high)
         v1 = subtract(_read(block, x, i + channels, count), high)
+        v2 = subtract(_read(block, x, i + 2 * channels, count), high)
+        v3 = subtract(_read(block, x, i + 3 * channels, count), high)
         dy0 = _gradient(block, i, count, v0, scale, shift, slope)
         dy1 = _gradient(block, i + channels, count, v1, scale, shift, slope)
-        s0, s1 = add(s0, dy0), add(s1, dy1)
-        q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
-        n += 2
-    if n < n1:
-        i = n * channels + c
-        v0 = subtract(_read(block, x, i, count), high)
-        dy0 = _gradient(block, i, count, v0, scale, shift, slope)
-        s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
-    add_to_doubles(sums, c, add(s0, s1))
-    add_to_doubles(sums, stride + c, add(q0, q1))
+        dy2 = _gradient(block, i + 2 * channels, count, v2, scale, shift, slope)
+        dy3 = _gradient(block, i + 3 * channels, count, v3, scale, shift, slope)
+        s0 = add(s0, add(add(dy0, dy1), add(dy2, dy3)))
+        q1 = multiply_add(dy1, v1, multiply(dy0, v0))
+        q0 = add(q0, multiply_add(dy3, v3, multiply_add(dy2, v2, q1)))
+    else:
+        for row in range(rows):
+            v0 = subtract(_read(block, x, i + row * channels, count), high)
+            dy0 = _gradient(block, i + row * channels, count, v0, scale, shift, slope)
+            s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
+    poke(block, room, c, s0)
+    poke(block, room, stride + c, q0)
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -119,17 +127,28 @@ def sum_channels_last(
     block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
 ) -> None:
     """Write the two sums of each channel over a range of rows; c0 is a whole vector's first."""
-    width, stride = lanes(block), slot(block, Slot.STRIDE)
-    for c in range(c0, -(-c1 // width) * width):
-        put_double(sums, c, 0.0)
-        put_double(sums, stride + c, 0.0)
+    width, stride, channels = lanes(block), slot(block, Slot.STRIDE), slot(block, Slot.C)
+    # Behind the doubles of this task lies room for as many values in the dtype of arithmetic.
+    room, zeros = sums + 16 * stride, fill(block, 0.0)
+    whole = c0 + (c1 - c0) // width * width
+    for c in range(c0, c1, width):
+        for lane in range(c, c + width):
+            put_double(sums, lane, 0.0)
+            put_double(sums, stride + lane, 0.0)
     for start in range(n0, n1, ROWS_PER_SUM):
         end = min(start + ROWS_PER_SUM, n1)
-        whole = c0 + (c1 - c0) // width * width
-        for c in range(c0, whole, width):
-            _add_columns(block, c, width, start, end, sums)
-        if whole < c1:
-            _add_columns(block, whole, c1 - whole, start, end, sums)
+        for c in range(c0, c1, width):
+            poke(block, room, c, zeros)
+            poke(block, room, stride + c, zeros)
+        for n in range(start, end, ROWS_AT_ONCE):
+            rows, i = min(ROWS_AT_ONCE, end - n), n * channels
+            for c in range(c0, whole, width):
+                _add_rows(block, i + c, rows, c, width, room)
+            if whole < c1:
+                _add_rows(block, i + whole, rows, whole, c1 - whole, room)
+        for c in range(c0, c1, width):
+            add_to_doubles(sums, c, peek(block, room, c))
+            add_to_doubles(sums, stride + c, peek(block, room, stride + c))
 
 
 def _write_columns(block: Any, i: int, c: int, count: int) -> None:

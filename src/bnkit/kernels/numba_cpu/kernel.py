@@ -31,9 +31,11 @@ from bnkit.kernels.numba_cpu.passes import (
     bits_of,
     dense,
     doubles,
+    empty_or_zeros,
     forward_configuration,
     in_layout_of,
     layout_of,
+    no_slots,
     run_pass,
 )
 from bnkit.kernels.numba_cpu.problem import Phase, Slot
@@ -91,7 +93,7 @@ class NumbaKernel(FusingKernel):
         """Return mean and biased variance of each channel. Cost: one pass."""
         x = dense(x)
         found = doubles(3, x)
-        run_pass(forward_configuration(x, None), x, _STATISTICS, _statistics_slots(found, 0.0), 1)
+        run_pass(forward_configuration(x, None), x, _STATISTICS, _statistics_slots(found, 0.0))
         return Statistics(found[0], found[1], values_per_channel(x))
 
     def normalize(
@@ -108,10 +110,12 @@ class NumbaKernel(FusingKernel):
         """
         x = dense(x)
         y, given = empty_like(x), _in_doubles(mean, invstd)
-        slots = {Slot.MEAN: address(given[0]), Slot.INVSTD: address(given[1])}
-        slots |= {Slot.Y: address(y), Slot.WEIGHT: address(weight), Slot.BIAS: address(bias)}
+        slots = no_slots()
+        slots[Slot.MEAN], slots[Slot.INVSTD] = address(given[0]), address(given[1])
+        slots[Slot.Y], slots[Slot.WEIGHT] = address(y), address(weight)
+        slots[Slot.BIAS] = address(bias)
         configuration = forward_configuration(x, weight if weight is not None else bias)
-        run_pass(configuration, x, (_COEFFICIENTS, _MAP), slots, 1)
+        run_pass(configuration, x, (_COEFFICIENTS, _MAP), slots)
         return y
 
     def backward_reduce(
@@ -125,8 +129,9 @@ class NumbaKernel(FusingKernel):
         found = doubles(2, x)
         given = _in_doubles(mean, torch.ones_like(mean))
         grad_output = in_layout_of(x, grad_output, None)
-        slots = {Slot.GRAD_OUTPUT: address(grad_output), **_gradient_slots(given, found)}
-        run_pass(backward_configuration(x, None), x, _STATISTICS, slots, 2)
+        slots = _gradient_slots(given, found)
+        slots[Slot.GRAD_OUTPUT] = address(grad_output)
+        run_pass(backward_configuration(x, None), x, _STATISTICS, slots)
         return Reductions(found[0], found[1])
 
     def backward_input(
@@ -148,10 +153,11 @@ class NumbaKernel(FusingKernel):
         grad_x = empty_like(x)
         grad_output = in_layout_of(x, grad_output, grad_x)
         given, sums = _in_doubles(mean, invstd), _in_doubles(*reductions)
-        slots = {Slot.GRAD_OUTPUT: address(grad_output), Slot.GRAD_X: address(grad_x)}
-        slots |= {**_gradient_slots(given, sums), Slot.WEIGHT: address(weight), Slot.M: m}
+        slots = _gradient_slots(given, sums)
+        slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = address(grad_output), address(grad_x)
+        slots[Slot.WEIGHT], slots[Slot.M] = address(weight), m
         groups = ((Phase.SHIFT, Phase.COEFFICIENTS), _MAP)
-        run_pass(backward_configuration(x, weight), x, groups, slots, 2)
+        run_pass(backward_configuration(x, weight), x, groups, slots)
         return grad_x
 
     def backward_input_fixed(
@@ -223,15 +229,18 @@ class NumbaKernel(FusingKernel):
         x = dense(x)
         y, statistics = empty_like(x), doubles(3, x)
         slots = _statistics_slots(statistics, eps)
-        slots |= {Slot.Y: address(y), Slot.WEIGHT: address(weight), Slot.BIAS: address(bias)}
-        slots |= {Slot.NEGATIVE_SLOPE: bits_of(negative_slope)}
+        slots[Slot.Y], slots[Slot.WEIGHT] = address(y), address(weight)
+        slots[Slot.BIAS], slots[Slot.NEGATIVE_SLOPE] = address(bias), bits_of(negative_slope)
         if residual is not None:
             residual = in_layout_of(x, residual, y)
             slots[Slot.RESIDUAL] = address(residual)
         if running_mean is not None:
-            slots |= {Slot.RUNNING_MEAN: address(running_mean), Slot.MOMENTUM: bits_of(momentum)}
-            slots |= {Slot.RUNNING_VAR: address(running_var), Slot.M: values_per_channel(x)}
-        parameter = next((t for t in (weight, bias, running_mean) if t is not None), None)
+            slots[Slot.RUNNING_MEAN] = address(running_mean)
+            slots[Slot.RUNNING_VAR] = address(running_var)
+            slots[Slot.MOMENTUM], slots[Slot.M] = bits_of(momentum), values_per_channel(x)
+        parameter = weight if weight is not None else bias
+        if parameter is None:
+            parameter = running_mean
         configuration = forward_configuration(
             x, parameter, activation, has_residual=residual is not None
         )
@@ -242,7 +251,7 @@ class NumbaKernel(FusingKernel):
             groups = (*_STATISTICS, _COEFFICIENTS, _MAP)
         else:
             groups = (*_STATISTICS, (Phase.UPDATE, Phase.COEFFICIENTS), _MAP)
-        run_pass(configuration, x, groups, slots, 1)
+        run_pass(configuration, x, groups, slots)
         return FusedForwardResult(y, statistics)
 
     def fused_backward(
@@ -267,16 +276,17 @@ class NumbaKernel(FusingKernel):
         # Read where it is written: a gradient of other strides needs no memory of its own.
         dy = in_layout_of(x, grad_output, grad_x)
         sums = doubles(2, x)
-        slots = {Slot.GRAD_OUTPUT: address(dy), Slot.GRAD_X: address(grad_x), Slot.Y: address(y)}
-        slots |= {**_gradient_slots(statistics, sums), Slot.WEIGHT: address(weight)}
-        slots |= {Slot.BIAS: address(bias), Slot.NEGATIVE_SLOPE: bits_of(negative_slope)}
+        slots = _gradient_slots(statistics, sums)
+        slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = address(dy), address(grad_x)
+        slots[Slot.Y], slots[Slot.NEGATIVE_SLOPE] = address(y), bits_of(negative_slope)
+        slots[Slot.WEIGHT], slots[Slot.BIAS] = address(weight), address(bias)
         slots[Slot.M] = values_per_channel(x) if uses_batch_statistics else 0
         if wants_weight and weight is not None:
-            grad_weight = torch.zeros_like(weight)
+            grad_weight = empty_or_zeros(weight, x)
             slots[Slot.GRAD_WEIGHT] = address(grad_weight)
         if wants_bias:
-            like = next((t for t in (bias, weight) if t is not None), statistics[0])
-            grad_bias = torch.zeros_like(like)
+            like = bias if bias is not None else weight
+            grad_bias = empty_or_zeros(statistics[0] if like is None else like, x)
             slots[Slot.GRAD_BIAS] = address(grad_bias)
         if wants_residual and activation is None:
             grad_residual = grad_output
@@ -287,34 +297,29 @@ class NumbaKernel(FusingKernel):
         groups: _Groups = (
             (*_STATISTICS, _COEFFICIENTS) if needs_sums else ((Phase.SHIFT, Phase.COEFFICIENTS),)
         )
-        if wants_x or Slot.GRAD_RESIDUAL in slots:
+        if wants_x or slots[Slot.GRAD_RESIDUAL]:
             groups = (*groups, _MAP)
         configuration = backward_configuration(
             x, weight if weight is not None else bias, activation, has_residual=y is not None
         )
-        run_pass(configuration, x, groups, slots, 2)
+        run_pass(configuration, x, groups, slots)
         return FusedGradients(grad_x, grad_weight, grad_bias, grad_residual)
 
 
 def _statistics_slots(statistics: Tensor, eps: float) -> Slots:
-    start, row = statistics.data_ptr(), 8 * statistics.shape[1]
-    return {
-        Slot.MEAN: start,
-        Slot.VAR: start + row,
-        Slot.INVSTD: start + 2 * row,
-        Slot.EPS: bits_of(eps),
-    }
+    slots, start, row = no_slots(), statistics.data_ptr(), 8 * statistics.shape[1]
+    slots[Slot.MEAN], slots[Slot.VAR] = start, start + row
+    slots[Slot.INVSTD], slots[Slot.EPS] = start + 2 * row, bits_of(eps)
+    return slots
 
 
 def _gradient_slots(statistics: Tensor, sums: Tensor) -> Slots:
     """Return where mean (first row), invstd (last row), and the two sums lie."""
-    start, row, found = statistics.data_ptr(), 8 * statistics.shape[1], sums.data_ptr()
-    return {
-        Slot.MEAN: start,
-        Slot.INVSTD: start + (statistics.shape[0] - 1) * row,
-        Slot.SUM_DY: found,
-        Slot.SUM_DY_XMU: found + row,
-    }
+    slots, start, row = no_slots(), statistics.data_ptr(), 8 * statistics.shape[1]
+    slots[Slot.MEAN], slots[Slot.INVSTD] = start, start + (statistics.shape[0] - 1) * row
+    slots[Slot.SUM_DY] = sums.data_ptr()
+    slots[Slot.SUM_DY_XMU] = slots[Slot.SUM_DY] + row
+    return slots
 
 
 def _in_doubles(*per_channel: Tensor) -> Tensor:

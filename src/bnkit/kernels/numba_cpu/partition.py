@@ -8,12 +8,8 @@ from bnkit.kernels.numba_cpu.problem import BYTES_PER_PASS, CHANNELS_LAST, CHANN
 
 # So many tasks for each thread, so that one that is held up is made up for by the others.
 _TASKS_PER_THREAD = 4
-# Channels of channels-last data that a task takes where it takes all rows of them: whole cache
-# lines, and few enough to stay in the second-level cache.
-_COLUMNS = 64
-_CACHED_BYTES = 2**20
 # Values below which waking other threads takes longer than the work.
-_ONE_THREAD = 2**14
+_ONE_THREAD = 2**15
 
 
 class Sizes(NamedTuple):
@@ -37,22 +33,20 @@ class Partition(NamedTuple):
     threads: int
 
 
-def whole_channels(sizes: Sizes, threads: int, tensors: int) -> Partition | None:
+def whole_channels(sizes: Sizes, threads: int) -> Partition | None:
     """Return tasks that take all values of their channels, or None if that does not pay.
 
-    It pays where the channels can be shared out evenly, and what a task reads (`tensors` of x's
-    size) is still in the cache when it is read for the second time.
+    It pays for contiguous data whose channels can be shared out evenly: what a task reads is still
+    in the cache when it is read for the second time. Where channels are last, those of a task are
+    scattered, and reading them so costs more than reading everything twice.
     """
     if sizes.n * sizes.c * sizes.s < _ONE_THREAD:
         return _partition(sizes, sizes.n, sizes.c, sizes.s, 1)
     if sizes.layout == CHANNELS_LAST:
-        step = _COLUMNS
-        if sizes.n * step * sizes.value_bytes * tensors > _CACHED_BYTES:
-            return None
-    else:
-        fitting = BYTES_PER_PASS // (sizes.s * sizes.value_bytes)
-        step = min(fitting, CHANNELS_PER_PASS, sizes.c // (_TASKS_PER_THREAD * threads))
-        step = max(step, 1)
+        return None
+    fitting = BYTES_PER_PASS // (sizes.s * sizes.value_bytes)
+    step = min(fitting, CHANNELS_PER_PASS, sizes.c // (_TASKS_PER_THREAD * threads))
+    step = max(step, 1)
     tasks = -(-sizes.c // step)
     if tasks < _TASKS_PER_THREAD * threads and tasks % threads:
         return None

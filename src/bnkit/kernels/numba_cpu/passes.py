@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
+from array import array
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from bnkit.kernels.numba_cpu.partition import Partition, Sizes, pieces, whole_ch
 from bnkit.kernels.numba_cpu.problem import (
     CHANNELS_LAST,
     CONTIGUOUS,
+    PARTIAL_ROWS,
     Configuration,
     Phase,
     Slot,
@@ -27,7 +27,7 @@ DTYPES = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
-_Block = ctypes.c_int64 * len(Slot)
+_COUNT = len(Slot)
 # Rows of the workspace beside the partial sums: the shift, and up to five coefficients.
 _ROWS = 6
 _WIDEST_VECTOR = 16
@@ -36,7 +36,12 @@ _MANY_CHANNELS = 1024
 _PER_CHANNEL_STEP = 256
 
 
-Slots = dict[Slot, int]
+Slots = list[int]
+
+
+def no_slots() -> Slots:
+    """Return the numbers of a block that is given nothing yet."""
+    return [0] * _COUNT
 
 
 def layout_of(x: Tensor) -> str | None:
@@ -63,6 +68,11 @@ def doubles(rows: int, x: Tensor) -> Tensor:
     return make(rows, x.shape[1], dtype=torch.float64)
 
 
+def empty_or_zeros(like: Tensor, x: Tensor) -> Tensor:
+    """Return room for a gradient per channel; zeros if x has no values to sum."""
+    return torch.empty_like(like) if x.numel() else torch.zeros_like(like)
+
+
 def in_layout_of(x: Tensor, other: Tensor, into: Tensor | None) -> Tensor:
     """Return a tensor of x's shape in the layout of x: itself, or a copy made in `into`."""
     if other.stride() == x.stride() and other.dtype == x.dtype:
@@ -77,12 +87,14 @@ def forward_configuration(
     activation: str | None = None,
     *,
     has_residual: bool = False,
+    is_backward: bool = False,
 ) -> Configuration:
     """Return what the forward program is compiled for; `parameter` is weight, bias or alike."""
-    dtype = (x if parameter is None else parameter).dtype
+    dtype = DTYPES[x.dtype]
+    parameter_dtype = dtype if parameter is None else DTYPES[parameter.dtype]
     layout = layout_of(x)
     assert layout is not None
-    return Configuration(DTYPES[x.dtype], DTYPES[dtype], layout, activation, has_residual, False)
+    return Configuration(dtype, parameter_dtype, layout, activation, has_residual, is_backward)
 
 
 def backward_configuration(
@@ -93,8 +105,9 @@ def backward_configuration(
     has_residual: bool = False,
 ) -> Configuration:
     """Return what the backward program is compiled for; a residual counts behind an activation."""
-    forward = forward_configuration(x, parameter, activation, has_residual=has_residual)
-    return forward._replace(is_backward=True)
+    return forward_configuration(
+        x, parameter, activation, has_residual=has_residual, is_backward=True
+    )
 
 
 def _sizes_of(x: Tensor, layout: str) -> Sizes:
@@ -110,7 +123,6 @@ def run_pass(
     x: Tensor,
     groups: tuple[tuple[int, ...], ...],
     slots: Slots,
-    tensors: int,
 ) -> None:
     """Run a program's phases over a whole tensor.
 
@@ -120,17 +132,16 @@ def run_pass(
         groups: the phases. Tasks that have all values of their channels run all of them; else
             each group waits until all tasks are through with the one before.
         slots: what the program is given, beside sizes and workspace.
-        tensors: how many tensors of x's size it reads.
     """
     if x.numel() == 0:
         return
     sizes, threads = _sizes_of(x, configuration.layout), team.threads()
-    whole = whole_channels(sizes, threads, tensors)
+    whole = whole_channels(sizes, threads)
     partition = whole or pieces(sizes, threads)
     stride = -(-sizes.c // _WIDEST_VECTOR) * _WIDEST_VECTOR
-    workspace = torch.empty((2 * partition.parts + _ROWS) * stride, dtype=torch.float64)
-    block = _filled(sizes, partition, stride, workspace.data_ptr(), slots)
-    block[Slot.X] = x.data_ptr()
+    workspace = torch.empty((PARTIAL_ROWS * partition.parts + _ROWS) * stride, dtype=torch.float64)
+    slots[Slot.X] = x.data_ptr()
+    block = _block(slots, sizes, partition, stride, workspace.data_ptr())
     program = address_of(configuration)
     if whole is not None:
         phases = sum(map(sum, groups))
@@ -145,7 +156,7 @@ def run_pass(
 
 
 def _launch_group(
-    program: int, block: Any, phases: int, sizes: Sizes, partition: Partition
+    program: int, block: array[int], phases: int, sizes: Sizes, partition: Partition
 ) -> None:
     """Run phases: over all tasks if they read x, else once for each channel."""
     if phases & (Phase.SUM | Phase.MAP):
@@ -159,21 +170,21 @@ def _launch_group(
         block[Slot.CHANNELS_PER_TASK] = partition.c
 
 
-def _launch(program: int, block: Any, phases: int, tasks: int, threads: int) -> None:
-    block[0:3] = [0, tasks, phases]
-    team.run(program, ctypes.addressof(block), threads)
+def _launch(program: int, block: array[int], phases: int, tasks: int, threads: int) -> None:
+    block[Slot.NEXT_TASK], block[Slot.TASKS], block[Slot.PHASES] = 0, tasks, phases
+    team.run(program, block.buffer_info()[0], threads)
 
 
-def _filled(sizes: Sizes, partition: Partition, stride: int, workspace: int, slots: Slots) -> Any:
-    block = _Block()
-    block[3:10] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
-    for place, value in slots.items():
-        block[place] = value
+def _block(
+    slots: Slots, sizes: Sizes, partition: Partition, stride: int, workspace: int
+) -> array[int]:
+    """Return what the program is given, as it lies in memory."""
+    slots[3:10] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
     row = 8 * stride
-    block[Slot.SHIFT] = workspace
-    block[Slot.COEFFICIENTS] = workspace + row
-    block[Slot.PARTIALS] = workspace + _ROWS * row
-    return block
+    slots[Slot.SHIFT] = workspace
+    slots[Slot.COEFFICIENTS] = workspace + row
+    slots[Slot.PARTIALS] = workspace + _ROWS * row
+    return array("q", slots)
 
 
 @lru_cache

@@ -34,7 +34,8 @@ class Slot(IntEnum):
 
     A task is a range of channels × a range of N × a range of S; tasks are numbered channels first.
     Arrays per channel are float64, but for the coefficients, which have the dtype of arithmetic.
-    Partial sums and coefficients are rows of `STRIDE` values, so that whole vectors fit.
+    Coefficients are rows of `STRIDE` values, so that whole vectors fit. So are the partial sums:
+    for each part of N and S, two rows of doubles, and two rows for sums that are still short.
     """
 
     NEXT_TASK = 0
@@ -95,6 +96,8 @@ class Phase(IntEnum):
     MAP = 64
 
 
+# Rows of the workspace for each part: two of doubles, two of the dtype of arithmetic.
+PARTIAL_ROWS = 4
 # Division by zero gives inf and NaN, as in torch, and not an exception.
 COMPILE_OPTIONS = {"error_model": "numpy"}
 # Elements of a row that are summed in the dtype of arithmetic before they join a double: the
@@ -109,7 +112,9 @@ CHANNELS_PER_PASS = 32
 # What one task reads of memory in one go, at least.
 BYTES_PER_PASS = 4096
 # Rows of channels-last data that are summed before they join a double.
-ROWS_PER_SUM = 128
+ROWS_PER_SUM = 256
+# Rows of channels-last data that are read side by side.
+ROWS_AT_ONCE = 4
 # (mean − shift)²/var beyond which a channel is summed once more around its mean: cancellation
 # would take more than two bits from the variance.
 SHIFT_LIMIT = 4.0

@@ -30,6 +30,7 @@ from bnkit.kernels.numba_cpu.memory import (
 from bnkit.kernels.numba_cpu.problem import (
     CHANNELS_LAST,
     COMPILE_OPTIONS,
+    PARTIAL_ROWS,
     SHIFT_LIMIT,
     SHIFT_SAMPLES,
     Phase,
@@ -70,7 +71,7 @@ def _sum_of_parts(block: Any, row: int, c: int) -> float:
     s_parts = _ceiling(slot(block, Slot.S), slot(block, Slot.S_PER_TASK))
     result = 0.0
     for part in range(n_parts * s_parts):
-        result += double_at(partials, (2 * part + row) * stride + c)
+        result += double_at(partials, (PARTIAL_ROWS * part + row) * stride + c)
     return result
 
 
@@ -292,5 +293,5 @@ def program(block: Any) -> None:
         c0, n0, s0 = task % c_parts * c_step, part // s_parts * n_step, part % s_parts * s_step
         c1, n1 = min(c0 + c_step, slot(block, Slot.C)), min(n0 + n_step, slot(block, Slot.N))
         s1 = min(s0 + s_step, slot(block, Slot.S))
-        sums = slot(block, Slot.PARTIALS) + part * 16 * stride
+        sums = slot(block, Slot.PARTIALS) + part * 8 * PARTIAL_ROWS * stride
         _run(block, slot(block, Slot.PHASES), c0, c1, n0, n1, s0, s1, sums)
