@@ -45,7 +45,7 @@ def test_a_sample_has_its_parts():
 def test_every_peer_runs_once_a_round_and_is_first_in_turn():
     log = []
     peers = {name: Watched(name, log, 0.001) for name in ("bnkit", "torch", "limit")}
-    samples = time_peers(peers, both=True, rounds=6, seconds=0)
+    samples = time_peers(peers, both=True, rounds=6, seconds=0, cold=True)
     assert {name: len(found) for name, found in samples.items()} == dict.fromkeys(peers, 6)
     order = [name for name, what, *_ in log if what == "forward"][WARM_UP * 3 :]
     rounds = [order[start : start + 3] for start in range(0, len(order), 3)]
@@ -88,7 +88,18 @@ def test_short_calls_are_repeated_within_a_sample(monkeypatch, sample_ms, calls)
     monkeypatch.setattr(timing, "_SAMPLE_MS", sample_ms)
     log = []
     time_peers({"torch": Watched("torch", log)}, both=False, rounds=1, seconds=0)
-    assert len(log) == WARM_UP + calls
+    assert len(log) == WARM_UP + 1 + calls
+
+
+def test_a_turn_begins_with_a_call_that_is_not_timed_unless_caches_are_cold():
+    counts = {}
+    for cold in (False, True):
+        log = []
+        peers = {"torch": Watched("torch", log, 0.001)}
+        samples = time_peers(peers, both=False, rounds=4, seconds=0, cold=cold)
+        counts[cold] = len(log) - WARM_UP
+        assert len(samples["torch"]) == 4
+    assert counts == {False: 8, True: 4}
 
 
 def test_torch_compile_is_measured_in_some_rounds():

@@ -112,7 +112,7 @@ def test_torch_func_grad_in_training_and_eval(kernel: str) -> None:
 
 
 def test_the_numba_kernel_cannot_be_transformed_and_auto_does_not_take_it() -> None:
-    x = drawn((64, 3, 17, 9), torch.float32)
+    x = drawn((64, 32, 20, 20), torch.float32)
     assert kernel_for(x).name == "numba"
     seen = []
 

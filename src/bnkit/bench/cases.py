@@ -90,6 +90,7 @@ class BenchSettings:
             at least MIN_ROUNDS.
         seconds_per_case: see `rounds`.
         compiles: whether torch.compile is a peer.
+        cold: whether peers are timed with the caches as the one before left them.
     """
 
     shapes: tuple[Shape, ...] = RESNET50_SHAPES + THREE_CONV_SHAPES
@@ -102,6 +103,7 @@ class BenchSettings:
     rounds: int | None = None
     seconds_per_case: float = 0.6
     compiles: bool = True
+    cold: bool = False
 
     def cases(self) -> Iterator[Case]:
         """Yield the cases, those with one table's settings after each other.

@@ -54,8 +54,11 @@ def measure(case: Case, settings: BenchSettings, *, implementation: PeerMaker = 
         both=case.passes == "both",
         rounds=settings.rounds,
         seconds=settings.seconds_per_case,
+        cold=settings.cold,
     )
-    choice = kernel_for(inputs.x)
+    choice = kernel_for(
+        inputs.x, training=case.mode == "training", is_followed=case.operation != "bn"
+    )
     return Row(
         case=case,
         threads=torch.get_num_threads(),

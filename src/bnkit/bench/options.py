@@ -40,6 +40,7 @@ def read_settings(
     rounds: int | None = None,
     quick: bool = False,
     compiles: bool | None = None,
+    cold: bool = False,
 ) -> BenchSettings:
     """Return the settings that these options ask for; what is not given keeps its default.
 
@@ -50,6 +51,7 @@ def read_settings(
         rounds: times that each peer is measured.
         quick: fewer shapes, less time for each, and torch.compile only where asked for.
         compiles: whether torch.compile is a peer; None: unless quick.
+        cold: whether peers are timed with the caches as the one before left them.
 
     Raises:
         ArgumentError: a value that an option does not take.
@@ -70,6 +72,7 @@ def read_settings(
         threads=_at_least_one("--threads", threads),
         rounds=_at_least_one("--rounds", rounds),
         compiles=not quick if compiles is None else compiles,
+        cold=cold,
     )
     _check(settings)
     return settings

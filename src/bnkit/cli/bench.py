@@ -73,6 +73,10 @@ def bench(
         bool | None,
         typer.Option("--compile/--no-compile", help="Whether torch.compile is measured too."),
     ] = None,
+    cold: Annotated[
+        bool,
+        typer.Option("--cold", help="Leave out the untimed call before each timed one."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write bench.json and bench.md here.")
     ] = None,
@@ -96,6 +100,7 @@ def bench(
         rounds=rounds,
         quick=quick,
         compiles=compiles,
+        cold=cold,
     )
     if out is not None:
         _make_folder(out)

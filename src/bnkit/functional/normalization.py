@@ -23,6 +23,8 @@ from bnkit.functional.running_statistics import update_running_statistics
 from bnkit.functional.unchecked import no_type_check
 from bnkit.kernels.dispatch import EAGER, FusingKernel, Kernel, fuses, kernel_named, select
 
+# Activations that cost a pass over memory and little else, so that kernels fuse them.
+_CHEAP = ("relu", "leaky_relu", "relu6")
 _PLAIN = (Tensor, torch.nn.Parameter)
 _NARROW = (torch.bfloat16, torch.float16)
 
@@ -78,7 +80,11 @@ def batch_norm(
     if follows:
         check_activation(activation, negative_slope)
         check_residual(x, residual)
-    name = EAGER if not isinstance(x, Tensor) else select(x, kernel)
+    if isinstance(x, Tensor):
+        is_followed = residual is not None or activation in _CHEAP
+        name = select(x, kernel, training=training, is_followed=is_followed)
+    else:
+        name = EAGER
     if name != EAGER:
         given = Arguments(x, running_mean, running_var, weight, bias, training, momentum, eps)
         return _by_kernel(

@@ -83,8 +83,14 @@ class Kernel(Protocol):
         """Return the dtype that this kernel keeps statistics of x in."""
         return accumulation_dtype(x)
 
-    def reluctance(self, x: Tensor) -> str | None:  # noqa: ARG002 - for kernels that have one
-        """Return why `auto` leaves `x` to another kernel, though this one can take it, or None."""
+    def reluctance(self, x: Tensor, *, training: bool, is_followed: bool) -> str | None:  # noqa: ARG002 - for kernels that have one
+        """Return why `auto` leaves `x` to another kernel, though this one can take it, or None.
+
+        Args:
+            x: (N, C, *S).
+            training: whether x is normalized by its own statistics.
+            is_followed: whether an addition or activation follows that kernels may fuse.
+        """
         return None
 
     @abstractmethod

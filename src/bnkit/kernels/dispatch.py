@@ -86,30 +86,36 @@ def kernel_named(name: str) -> Kernel:
     return _load(name)
 
 
-def kernel_for(x: Tensor, name: str | None = None) -> KernelChoice:
+def kernel_for(
+    x: Tensor, name: str | None = None, *, training: bool = True, is_followed: bool = False
+) -> KernelChoice:
     """Return which kernel computes the batch norm of `x` here, and why.
 
     Args:
         x: (N, C, *S).
         name: a kernel, "auto", or None: what `use_kernel` asks for, else "auto".
+        training: whether x is normalized by its own statistics.
+        is_followed: whether an addition or an activation follows that kernels may fuse, as in
+            `BatchNormAct2d`.
 
     Raises:
         ArgumentError: there is no kernel of that name.
         KernelUnavailableError: the kernel asked for cannot take x.
     """
-    chosen = select(x, name)
+    chosen = select(x, name, training=training, is_followed=is_followed)
     kernel = _load(chosen)
     asked = name if name is not None else _asked_for.get()
     if asked == AUTO:
         passed_over = [
-            f"{other} does not: {_passes_up(_load(other), x)}" for other in _before(chosen)
+            f"{other} does not: {_passes_up(_load(other), x, training, is_followed)}"
+            for other in _before(chosen)
         ]
         return KernelChoice(chosen, "; ".join([f"auto, {kernel.summary}", *passed_over]))
     how = "named in the call" if name is not None else "asked for by use_kernel"
     return KernelChoice(chosen, f"{how}, {kernel.summary}")
 
 
-def select(x: Tensor, name: str | None = None) -> str:
+def select(x: Tensor, name: str | None, *, training: bool, is_followed: bool) -> str:
     """Return the name of the kernel for `x`: `kernel_for` without the reason, for the hot path."""
     if name is None:
         name = _asked_for.get() if _open_blocks else AUTO
@@ -118,7 +124,7 @@ def select(x: Tensor, name: str | None = None) -> str:
             # An exported program must run where bnkit is not installed.
             return EAGER
         for candidate in _FASTER_THAN_EAGER:
-            if _passes_up(_load(candidate), x) is None:
+            if _passes_up(_load(candidate), x, training, is_followed) is None:
                 return candidate
         return EAGER
     reason = kernel_named(name).refusal(x)
@@ -130,9 +136,12 @@ def select(x: Tensor, name: str | None = None) -> str:
     return name
 
 
-def _passes_up(kernel: Kernel, x: Tensor) -> str | None:
+def _passes_up(kernel: Kernel, x: Tensor, training: bool, is_followed: bool) -> str | None:
     """Return why `auto` does not give x to a kernel, or None if it does."""
-    return kernel.refusal(x) or kernel.reluctance(x)
+    refusal = kernel.refusal(x)
+    if refusal is not None:
+        return refusal
+    return kernel.reluctance(x, training=training, is_followed=is_followed)
 
 
 def use_kernel(name: str) -> AbstractContextManager[None]:

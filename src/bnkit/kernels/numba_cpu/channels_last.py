@@ -93,7 +93,13 @@ def _gradient(block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, 
 
 
 def _add_gradients(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
-    """Add Σ dy and Σ dy·(x − high)."""
+    """Add Σ dy and Σ dy·(x − high).
+
+    The dy behind an activation is the gradient of a residual: if that is wanted, it is written
+    here, and read again for the gradient of x.
+    """
+    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
+    is_kept = has_residual(block) and grad_residual != 0
     x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
     coefficients = slot(block, Slot.COEFFICIENTS)
     high = peek(block, coefficients, c)
@@ -110,6 +116,11 @@ def _add_gradients(block: Any, i: int, rows: int, c: int, count: int, room: int)
         dy1 = _gradient(block, i + channels, count, v1, scale, shift, slope)
         dy2 = _gradient(block, i + 2 * channels, count, v2, scale, shift, slope)
         dy3 = _gradient(block, i + 3 * channels, count, v3, scale, shift, slope)
+        if is_kept:
+            _write(block, grad_residual, i, count, dy0)
+            _write(block, grad_residual, i + channels, count, dy1)
+            _write(block, grad_residual, i + 2 * channels, count, dy2)
+            _write(block, grad_residual, i + 3 * channels, count, dy3)
         s0 = add(s0, add(add(dy0, dy1), add(dy2, dy3)))
         q1 = multiply_add(dy1, v1, multiply(dy0, v0))
         q0 = add(q0, multiply_add(dy3, v3, multiply_add(dy2, v2, q1)))
@@ -117,6 +128,8 @@ def _add_gradients(block: Any, i: int, rows: int, c: int, count: int, room: int)
         for row in range(rows):
             v0 = subtract(_read(block, x, i + row * channels, count), high)
             dy0 = _gradient(block, i + row * channels, count, v0, scale, shift, slope)
+            if is_kept:
+                _write(block, grad_residual, i + row * channels, count, dy0)
             s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
     poke(block, room, c, s0)
     poke(block, room, stride + c, q0)
@@ -175,31 +188,32 @@ def _write_y(block: Any, i: int, c: int, count: int) -> None:
 
 
 def _write_gradients(block: Any, i: int, c: int, count: int) -> None:
-    """Write the gradients of x and of the residual."""
+    """Write the gradient of x."""
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     high = peek(block, coefficients, c)
     scale = peek(block, coefficients, stride + c)
     shift = peek(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
     xmu = subtract(_read(block, slot(block, Slot.X), i, count), high)
-    dy = _gradient(block, i, count, xmu, scale, shift, slope)
-    if slot(block, Slot.GRAD_RESIDUAL) != 0:
-        _write(block, slot(block, Slot.GRAD_RESIDUAL), i, count, dy)
-    if slot(block, Slot.GRAD_X) != 0:
-        # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
-        if slot(block, Slot.M) != 0:
-            projection = peek(block, coefficients, 3 * stride + c)
-            constant = peek(block, coefficients, 4 * stride + c)
-            dy = multiply_add(xmu, projection, add(dy, constant))
-        _write(block, slot(block, Slot.GRAD_X), i, count, multiply(dy, scale))
+    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
+    if has_residual(block) and grad_residual != 0:
+        dy = _read(block, grad_residual, i, count)
+    else:
+        dy = _gradient(block, i, count, xmu, scale, shift, slope)
+    # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
+    if slot(block, Slot.M) != 0:
+        projection = peek(block, coefficients, 3 * stride + c)
+        constant = peek(block, coefficients, 4 * stride + c)
+        dy = multiply_add(xmu, projection, add(dy, constant))
+    _write(block, slot(block, Slot.GRAD_X), i, count, multiply(dy, scale))
 
 
 @register_jitable(**COMPILE_OPTIONS)
 def map_channels_last(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
-    """Write the output of a range of channels and rows."""
+    """Write the output of a range of channels and rows: what was summed last is still cached."""
     channels, width = slot(block, Slot.C), lanes(block)
     whole = c0 + (c1 - c0) // width * width
-    for n in range(n0, n1):
+    for n in range(n1 - 1, n0 - 1, -1):
         for c in range(c0, whole, width):
             _write_columns(block, n * channels + c, c, width)
         if whole < c1:

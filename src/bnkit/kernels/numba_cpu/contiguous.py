@@ -31,6 +31,8 @@ from bnkit.kernels.numba_cpu.memory import (
     peek,
     peek_one,
     poke,
+    prefetch,
+    prefetch_to_write,
     put_double,
     scratch,
     slot,
@@ -52,6 +54,18 @@ from bnkit.kernels.numba_cpu.problem import (
 def _channels_per_pass(block: Any) -> int:
     fitting: int = BYTES_PER_PASS // (slot(block, Slot.S) * value_bytes(block))
     return max(1, min(CHANNELS_PER_PASS, fitting))
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _next_row(block: Any) -> int:
+    """Return how far the next row of a channel is: too far for a processor to foresee.
+
+    Within a long row it foresees well, and asking for the next one pushes too much else out.
+    """
+    size: int = slot(block, Slot.S)
+    if size * value_bytes(block) > 2 * BYTES_PER_PASS:
+        return 0
+    return size * int(slot(block, Slot.C))
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -86,9 +100,12 @@ def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, 
     k = peek_one(block, slot(block, Slot.SHIFT), c)
     s0, q0 = peek(block, room, place), peek(block, room, place + width)
     s1, s2, s3, q1, q2, q3 = zeros, zeros, zeros, zeros, zeros, zeros
+    ahead = _next_row(block)
     end = row + count
     i = row
     while i + 4 * width <= end:
+        for line in range(i + ahead, i + ahead + 4 * width, width):
+            prefetch(block, x, line)
         v0 = subtract(load(block, x, i), k)
         v1 = subtract(load(block, x, i + width), k)
         v2 = subtract(load(block, x, i + 2 * width), k)
@@ -98,6 +115,7 @@ def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, 
         q2, q3 = multiply_add(v2, v2, q2), multiply_add(v3, v3, q3)
         i += 4 * width
     while i + width <= end:
+        prefetch(block, x, i + ahead)
         v0 = subtract(load(block, x, i), k)
         s0, q0 = add(s0, v0), multiply_add(v0, v0, q0)
         i += width
@@ -118,6 +136,16 @@ def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) 
 
 
 @register_jitable(**COMPILE_OPTIONS)
+def _prefetch_for_gradient(block: Any, i: int) -> None:
+    """Ask for what `_gradient` reads, and for x."""
+    prefetch(block, slot(block, Slot.X), i)
+    prefetch(block, slot(block, Slot.GRAD_OUTPUT), i)
+    if has_residual(block):
+        prefetch(block, slot(block, Slot.Y), i)
+        prefetch_to_write(block, slot(block, Slot.GRAD_RESIDUAL), i)
+
+
+@register_jitable(**COMPILE_OPTIONS)
 def _last_gradient(
     block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
 ) -> Any:
@@ -130,34 +158,51 @@ def _last_gradient(
 
 
 def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
-    """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`."""
+    """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`.
+
+    The dy behind an activation is the gradient of a residual: if that is wanted, it is written
+    here, and read again for the gradient of x.
+    """
     x, width, zeros = slot(block, Slot.X), lanes(block), fill(block, 0.0)
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     high = peek_one(block, coefficients, c)
     scale = peek_one(block, coefficients, stride + c)
     shift = peek_one(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
+    is_kept = has_residual(block) and grad_residual != 0
     s0, q0 = peek(block, room, place), peek(block, room, place + width)
     s1, q1 = zeros, zeros
+    ahead = _next_row(block)
     end = row + count
     i = row
     while i + 2 * width <= end:
+        for line in range(i + ahead, i + ahead + 2 * width, width):
+            _prefetch_for_gradient(block, line)
         v0 = subtract(load(block, x, i), high)
         v1 = subtract(load(block, x, i + width), high)
         dy0 = _gradient(block, i, v0, scale, shift, slope)
         dy1 = _gradient(block, i + width, v1, scale, shift, slope)
+        if is_kept:
+            store(block, grad_residual, i, dy0)
+            store(block, grad_residual, i + width, dy1)
         s0, s1 = add(s0, dy0), add(s1, dy1)
         q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
         i += 2 * width
     if i + width <= end:
+        _prefetch_for_gradient(block, i + ahead)
         v0 = subtract(load(block, x, i), high)
         dy0 = _gradient(block, i, v0, scale, shift, slope)
+        if is_kept:
+            store(block, grad_residual, i, dy0)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
         i += width
     if i < end:
         rest = end - i
         v0 = keep_first(subtract(load_first(block, x, i, rest), high), rest)
         dy0 = _last_gradient(block, i, rest, v0, scale, shift, slope)
+        if is_kept:
+            store_first(block, grad_residual, i, rest, dy0)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
     poke(block, room, place, add(s0, s1))
     poke(block, room, place + width, add(q0, q1))
@@ -213,9 +258,12 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int) -> None:
     scale = peek_one(block, coefficients, stride + c)
     shift = peek_one(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    end = row + count
+    ahead, end = _next_row(block), row + count
     i = row
     while i + width <= end:
+        prefetch_to_write(block, y, i - ahead)
+        if has_residual(block):
+            prefetch(block, residual, i - ahead)
         value = multiply_add(subtract(load(block, x, i), high), scale, shift)
         if has_residual(block):
             value = add(value, load(block, residual, i))
@@ -230,9 +278,8 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int) -> None:
 
 
 def _write_row_of_gradients(block: Any, row: int, count: int, c: int) -> None:
-    """Write the gradient of x, and of the residual, of `count` values from `row` on."""
-    x, grad_x = slot(block, Slot.X), slot(block, Slot.GRAD_X)
-    grad_residual, width = slot(block, Slot.GRAD_RESIDUAL), lanes(block)
+    """Write the gradient of x of `count` values from `row` on."""
+    x, grad_x, width = slot(block, Slot.X), slot(block, Slot.GRAD_X), lanes(block)
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     high = peek_one(block, coefficients, c)
     scale = peek_one(block, coefficients, stride + c)
@@ -240,40 +287,39 @@ def _write_row_of_gradients(block: Any, row: int, count: int, c: int) -> None:
     projection = peek_one(block, coefficients, 3 * stride + c)
     constant = peek_one(block, coefficients, 4 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
+    is_kept = has_residual(block) and grad_residual != 0
     # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
     is_fixed = slot(block, Slot.M) == 0
-    end = row + count
+    ahead, end = _next_row(block), row + count
     i = row
     while i + width <= end:
+        prefetch_to_write(block, grad_x, i - ahead)
         xmu = subtract(load(block, x, i), high)
-        dy = _gradient(block, i, xmu, scale, shift, slope)
-        if grad_residual != 0:
-            store(block, grad_residual, i, dy)
-        if grad_x != 0:
-            if not is_fixed:
-                dy = multiply_add(xmu, projection, add(dy, constant))
-            value = multiply(dy, scale)
-            store(block, grad_x, i, value)
+        if is_kept:
+            dy = load(block, grad_residual, i)
+        else:
+            dy = _gradient(block, i, xmu, scale, shift, slope)
+        if not is_fixed:
+            dy = multiply_add(xmu, projection, add(dy, constant))
+        store(block, grad_x, i, multiply(dy, scale))
         i += width
     if i < end:
         rest = end - i
         xmu = subtract(load_first(block, x, i, rest), high)
-        dy = _last_gradient(block, i, rest, xmu, scale, shift, slope)
-        if grad_residual != 0:
-            store_first(block, grad_residual, i, rest, dy)
-        if grad_x != 0:
-            if not is_fixed:
-                dy = multiply_add(xmu, projection, add(dy, constant))
-            value = multiply(dy, scale)
-            store_first(block, grad_x, i, rest, value)
+        if is_kept:
+            dy = load_first(block, grad_residual, i, rest)
+        else:
+            dy = _last_gradient(block, i, rest, xmu, scale, shift, slope)
+        if not is_fixed:
+            dy = multiply_add(xmu, projection, add(dy, constant))
+        store_first(block, grad_x, i, rest, multiply(dy, scale))
 
 
 @register_jitable(**COMPILE_OPTIONS)
 def map_contiguous(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
-    """Write the output of a range of channels, N and S."""
-    per_pass = _channels_per_pass(block)
-    for first in range(c0, c1, per_pass):
-        for n in range(n0, n1):
-            for c in range(first, min(first + per_pass, c1)):
-                row = (n * slot(block, Slot.C) + c) * slot(block, Slot.S) + s0
-                _write_row(block, row, s1 - s0, c)
+    """Write the output of a range of channels, N and S: what was summed last is still cached."""
+    for n in range(n1 - 1, n0 - 1, -1):
+        for c in range(c0, c1):
+            row = (n * slot(block, Slot.C) + c) * slot(block, Slot.S) + s0
+            _write_row(block, row, s1 - s0, c)

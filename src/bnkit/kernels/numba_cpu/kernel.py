@@ -43,8 +43,9 @@ from bnkit.kernels.numba_cpu.problem import Phase, Slot
 _Groups = tuple[tuple[int, ...], ...]
 _STATISTICS: _Groups = ((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
 _COEFFICIENTS, _MAP = (Phase.COEFFICIENTS,), (Phase.MAP,)
-# Below this many values torch's operator is done before this kernel has been called.
-_WORTH_IT = 2**14
+# (training, is_followed) → values from which on this kernel is faster than torch's operators: what
+# autograd and Python take to reach it is some 50 µs more. Measured by benchmarks/cpu_kernels.
+_WORTH_IT = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**19}
 
 
 class NumbaKernel(FusingKernel):
@@ -59,7 +60,7 @@ class NumbaKernel(FusingKernel):
     """
 
     name: ClassVar[str] = "numba"
-    summary: ClassVar[str] = "compiled for this CPU, one pass over cached data"
+    summary: ClassVar[str] = "compiled for this CPU, on torch's threads"
     is_composed: ClassVar[bool] = False
     fused_activations: ClassVar[frozenset[str]] = frozenset({"relu", "leaky_relu", "relu6"})
 
@@ -77,10 +78,13 @@ class NumbaKernel(FusingKernel):
             return "x is sparse, or has no channels"
         return machine_refusal(x.dtype)
 
-    def reluctance(self, x: Tensor) -> str | None:
+    def reluctance(self, x: Tensor, *, training: bool, is_followed: bool) -> str | None:
         """Return why `auto` leaves `x` to another kernel, though this one could take it."""
-        if x.numel() < _WORTH_IT:
-            return f"torch's operator is faster on fewer than {_WORTH_IT} values"
+        if not training and not is_followed:
+            return "in eval mode torch's operator is at the speed of memory"
+        least = _WORTH_IT[training, is_followed]
+        if x.numel() < least:
+            return f"torch's operator is as fast on fewer than {least:,} values"
         if layout_of(x) is None:
             return "it would copy x, whose strides are neither contiguous nor channels-last"
         return None
@@ -293,11 +297,13 @@ class NumbaKernel(FusingKernel):
         elif wants_residual:
             grad_residual = empty_like(x)
             slots[Slot.GRAD_RESIDUAL] = address(grad_residual)
+        # The gradient of a residual behind an activation is written along with the sums.
         needs_sums = wants_weight or wants_bias or (wants_x and uses_batch_statistics)
+        needs_sums = needs_sums or slots[Slot.GRAD_RESIDUAL] != 0
         groups: _Groups = (
             (*_STATISTICS, _COEFFICIENTS) if needs_sums else ((Phase.SHIFT, Phase.COEFFICIENTS),)
         )
-        if wants_x or slots[Slot.GRAD_RESIDUAL]:
+        if wants_x:
             groups = (*groups, _MAP)
         configuration = backward_configuration(
             x, weight if weight is not None else bias, activation, has_residual=y is not None

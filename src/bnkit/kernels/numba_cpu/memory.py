@@ -163,6 +163,29 @@ def store_first(_: Any, block: Any, base: Any, index: Any, count: Any, values: A
     return types.void(block, types.int64, types.int64, types.int64, values), generate
 
 
+def _prefetch(*, writes: bool) -> Any:
+    @intrinsic
+    def prefetch(_: Any, block: Any, base: Any, index: Any) -> Any:
+        """Ask for the cache line of that index; it may lie beyond the tensor."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            byte = ir.IntType(8)
+            pointer = pointer_to(builder, arguments[1], arguments[2], size_of(block), byte)
+            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), I32, I32, I32])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            keep_in_all_caches, data = 3, 1
+            constants = [I32(number) for number in (int(writes), keep_in_all_caches, data)]
+            builder.call(function, [pointer, *constants])
+            return context.get_dummy_value()
+
+        return types.void(block, types.int64, types.int64), generate
+
+    return prefetch
+
+
+prefetch, prefetch_to_write = _prefetch(writes=False), _prefetch(writes=True)
+
+
 @intrinsic
 def peek(_: Any, block: Any, base: Any, index: Any) -> Any:
     """Return values that are kept in the dtype of arithmetic, from `index` on."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# From here on the C library maps new pages for each tensor and gives them back with it.
-_ALWAYS_MAPPED = 2**25
+# The C library gives memory of this size back when it is freed, or soon, and maps it anew.
+_OFTEN_NEW = 2**22
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -21,11 +21,11 @@ def empty_like(x: Tensor) -> Tensor:
     """Return an uninitialized tensor of the shape, dtype and strides of x.
 
     Linux is asked to back a large one with huge pages where it leaves that to the program: a
-    512th of the page faults, for this tensor alone and as long as it lives.
+    512th of the page faults. That is said of the memory of this tensor alone.
     """
     y = torch.empty_like(x)
     size = y.numel() * y.element_size()
-    if size >= _ALWAYS_MAPPED:
+    if size >= _OFTEN_NEW:
         advise = _madvise()
         if advise is not None:
             page = mmap.PAGESIZE

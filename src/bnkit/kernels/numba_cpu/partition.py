@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from bnkit.kernels.numba_cpu.problem import BYTES_PER_PASS, CHANNELS_LAST, CHANNELS_PER_PASS
 
 # So many tasks for each thread, so that one that is held up is made up for by the others.
 _TASKS_PER_THREAD = 4
+_CACHE_LINE = 64
 # Values below which waking other threads takes longer than the work.
 _ONE_THREAD = 2**15
 
@@ -44,13 +46,26 @@ def whole_channels(sizes: Sizes, threads: int) -> Partition | None:
         return _partition(sizes, sizes.n, sizes.c, sizes.s, 1)
     if sizes.layout == CHANNELS_LAST:
         return None
-    fitting = BYTES_PER_PASS // (sizes.s * sizes.value_bytes)
-    step = min(fitting, CHANNELS_PER_PASS, sizes.c // (_TASKS_PER_THREAD * threads))
-    step = max(step, 1)
+    step = _channels_per_task(sizes)
+    if -(-sizes.c // step) < _TASKS_PER_THREAD * threads:
+        step = max(1, sizes.c // (_TASKS_PER_THREAD * threads))
     tasks = -(-sizes.c // step)
     if tasks < _TASKS_PER_THREAD * threads and tasks % threads:
         return None
     return _partition(sizes, sizes.n, step, sizes.s, threads)
+
+
+def _channels_per_task(sizes: Sizes) -> int:
+    """Return channels that make one long read, and whole cache lines if that takes few of them.
+
+    A cache line that two tasks write goes back and forth between two threads.
+    """
+    row = sizes.s * sizes.value_bytes
+    fitting = max(1, min(BYTES_PER_PASS // row, CHANNELS_PER_PASS))
+    whole_lines = _CACHE_LINE // math.gcd(row, _CACHE_LINE)
+    if whole_lines > CHANNELS_PER_PASS:
+        return fitting
+    return max(fitting // whole_lines, 1) * whole_lines
 
 
 def pieces(sizes: Sizes, threads: int) -> Partition:

@@ -28,6 +28,7 @@ DTYPES = {
     torch.float16: "float16",
 }
 _COUNT = len(Slot)
+_SIZES = slice(Slot.N, Slot.STRIDE + 1)
 # Rows of the workspace beside the partial sums: the shift, and up to five coefficients.
 _ROWS = 6
 _WIDEST_VECTOR = 16
@@ -172,6 +173,7 @@ def _launch_group(
 
 def _launch(program: int, block: array[int], phases: int, tasks: int, threads: int) -> None:
     block[Slot.NEXT_TASK], block[Slot.TASKS], block[Slot.PHASES] = 0, tasks, phases
+    block[Slot.REGIONS] = min(threads, tasks)
     team.run(program, block.buffer_info()[0], threads)
 
 
@@ -179,7 +181,7 @@ def _block(
     slots: Slots, sizes: Sizes, partition: Partition, stride: int, workspace: int
 ) -> array[int]:
     """Return what the program is given, as it lies in memory."""
-    slots[3:10] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
+    slots[_SIZES] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
     row = 8 * stride
     slots[Slot.SHIFT] = workspace
     slots[Slot.COEFFICIENTS] = workspace + row

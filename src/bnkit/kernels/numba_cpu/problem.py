@@ -40,6 +40,7 @@ class Slot(IntEnum):
 
     NEXT_TASK = 0
     TASKS = auto()
+    REGIONS = auto()
     PHASES = auto()
     N = auto()
     C = auto()

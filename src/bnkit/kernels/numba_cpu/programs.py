@@ -285,10 +285,19 @@ def program(block: Any) -> None:
     s_step, stride = slot(block, Slot.S_PER_TASK), slot(block, Slot.STRIDE)
     c_parts = _ceiling(slot(block, Slot.C), c_step)
     s_parts = _ceiling(slot(block, Slot.S), s_step)
+    tasks, regions = slot(block, Slot.TASKS), slot(block, Slot.REGIONS)
+    per_region = _ceiling(tasks, regions)
     while True:
-        task = next_task(block)
-        if task >= slot(block, Slot.TASKS):
+        turn = next_task(block)
+        if turn >= regions * per_region:
             return
+        if slot(block, Slot.PHASES) == Phase.MAP:
+            # Backwards: what was summed last is still cached.
+            turn = regions * per_region - 1 - turn
+        # Threads that run at the same time work on memory far apart.
+        task = turn % regions * per_region + turn // regions
+        if task >= tasks:
+            continue
         part = task // c_parts
         c0, n0, s0 = task % c_parts * c_step, part // s_parts * n_step, part % s_parts * s_step
         c1, n1 = min(c0 + c_step, slot(block, Slot.C)), min(n0 + n_step, slot(block, Slot.N))
