@@ -155,5 +155,12 @@ def deviations(one: NetworkRun, other: NetworkRun) -> dict[str, float]:
 
 def _floor(run: NetworkRun, name: str) -> float:
     value = run.values.get(name)
-    size = 0.0 if value is None else largest_finite(value)
-    return _UNITS * torch.finfo(value.dtype).eps * size if value is not None and size else 0.0
+    if value is None:
+        return 0.0
+    size = largest_finite(value)
+    # What a sum's rounding takes from a mean goes with the values that it is the mean of. Their
+    # mean may be nothing beside them.
+    spread = run.values.get(f"{name.removesuffix('running_mean')}running_var")
+    if name.endswith("running_mean") and spread is not None:
+        size += math.sqrt(largest_finite(spread))
+    return _UNITS * torch.finfo(value.dtype).eps * size if size else 0.0
