@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "inspection": {"layers", "functional"},
     "inspection.private_package": set(),
     "inspection.target": {"inspection.private_package"},
-    "rewrite": {"inspection", "layers", "functional"},
+    "rewrite": {"inspection", "kernels.dispatch", "layers", "functional"},
     "compilation": {"functional", "inspection", "kernels.dispatch", "rewrite"},
     "explain": {"kernels", "functional", "layers", "inspection", "rewrite"},
     "bench": {"kernels", "functional", "layers"},

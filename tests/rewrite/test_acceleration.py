@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 import bnkit
 from bnkit.errors import ArgumentTypeError, RewriteError
+from bnkit.kernels import kernel_named
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -356,3 +357,20 @@ def test_a_compiled_network_is_accelerated_and_compiled_anew() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "all compiled\n"
+
+
+@pytest.mark.parametrize("example", [None, torch.randn(2, 3, 16, 16)], ids=["alone", "example"])
+def test_a_wrong_kernel_is_found_though_the_check_is_small(
+    monkeypatch: pytest.MonkeyPatch, example: Tensor | None
+) -> None:
+    kernel = type(kernel_named("numba"))
+    right = kernel.fused_forward
+
+    def wrong(*arguments: Any, **keywords: Any) -> Any:
+        found = right(*arguments, **keywords)
+        return found._replace(y=found.y * 1.001)
+
+    monkeypatch.setattr(kernel, "fused_forward", wrong)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    with pytest.raises(RewriteError, match=r"differs from torch's by .* \(kernel numba\)"):
+        bnkit.accelerate(model, example)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import bnkit
 from bnkit import remove
 from bnkit.errors import RewriteError
 from bnkit.rewrite import Change
@@ -233,3 +234,21 @@ def test_what_is_skipped_stands_in_the_account() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3))
     model[0].register_forward_hook(lambda *_: None)
     assert "0: skipped, the hooks" in str(remove(model, IMAGES))
+
+
+def test_what_a_layer_fused_stays_when_its_batch_norm_goes() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+            self.norm = bnkit.BatchNormAct2d(3, "leaky_relu", negative_slope=0.2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.conv(x), x)
+
+    x = torch.randn(4, 3, 8, 8)
+    block = Block()
+    removed = remove(block, x)
+    expected = nn.functional.leaky_relu(block.conv(x) + x, 0.2)
+    torch.testing.assert_close(removed.model(x), expected)
+    torch.testing.assert_close(removed.undo()(x), block(x))

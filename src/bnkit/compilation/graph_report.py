@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from bnkit.errors import ArgumentTypeError
 from bnkit.rewrite.result import Change, Skipped
 
 # Recompilations are without limit in a long-lived process; the account of them is not.
@@ -65,6 +66,8 @@ def compile_reports(*, clear: bool = False) -> tuple[GraphReport, ...]:
         clear: whether to forget them afterwards.
     """
     found = tuple(_reports)
+    if not isinstance(clear, bool):
+        raise ArgumentTypeError(f"got clear={clear!r}", required="it must be True or False")
     if clear:
         _reports.clear()
     return found

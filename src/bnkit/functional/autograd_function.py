@@ -58,7 +58,7 @@ class BatchNormFunction(torch.autograd.Function):
         grad_output = grad_outputs[0]
         x, weight, bias, mean, var, invstd = ctx.saved_tensors
         kernel: Kernel = ctx.kernel
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and kernel.refusal(grad_output) is None:
             x_bar, weight_bar, bias_bar = kernel.backward(
                 grad_output,
                 x,

@@ -56,7 +56,9 @@ class FusedFunction(torch.autograd.Function):
         )
         # An activation's output tells where it passes gradients; without a residual, x does too.
         kept_y = y if residual is not None and activation is not None else None
-        ctx.save_for_backward(x, weight, bias, kept_y, statistics)
+        # The bias is needed to find on which side of the activation x lies, or to know its dtype.
+        is_needed = (activation is not None and residual is None) or weight is None
+        ctx.save_for_backward(x, weight, bias if is_needed else None, kept_y, statistics)
         ctx.has_residual = residual is not None
         ctx.options = training, eps, activation, negative_slope, kernel
         return y
@@ -67,7 +69,8 @@ class FusedFunction(torch.autograd.Function):
         x, weight, bias, y, statistics = ctx.saved_tensors
         training, _, activation, negative_slope, kernel = ctx.options
         wanted = ctx.needs_input_grad[:4]
-        if torch.is_grad_enabled():
+        # A batch of gradients, too, is followed by torch's operators.
+        if torch.is_grad_enabled() or kernel.refusal(grad_outputs[0]) is not None:
             found = _differentiable_gradients(ctx, grad_outputs[0], wanted)
         else:
             found = kernel.fused_backward(
@@ -100,7 +103,7 @@ def _differentiable_gradients(
         if y is None:
             with torch.no_grad():
                 y = kernel_named(EAGER).normalize(x, mean, invstd, weight, bias)
-        grad_output = grad_output * _slope_at(y, activation, negative_slope)
+        grad_output = _through(activation, negative_slope, y, grad_output)
     found = differentiable_gradients(
         kernel_named(EAGER),
         grad_output,
@@ -113,11 +116,9 @@ def _differentiable_gradients(
     return (*found, grad_output if wanted[3] else None)
 
 
-def _slope_at(y: Tensor, activation: str, negative_slope: float) -> Tensor:
-    """Return the derivative of an activation, where its output (or its input) is y: a constant."""
-    with torch.no_grad():
-        low = negative_slope if activation == LEAKY_RELU else 0.0
-        slope = torch.where(y <= 0, low, 1.0)
-        if activation == "relu6":
-            slope = torch.where(y >= 6, 0.0, slope)
-        return slope.to(y.dtype)
+def _through(activation: str, negative_slope: float, y: Tensor, grad_output: Tensor) -> Tensor:
+    """Return the gradient of an activation's input, where its output (or its input) is y."""
+    if activation == LEAKY_RELU:
+        return torch.where(y > 0, grad_output, grad_output * negative_slope)
+    is_flat = (y <= 0) | (y >= 6) if activation == "relu6" else y <= 0
+    return grad_output.masked_fill(is_flat, 0.0)

@@ -21,7 +21,15 @@ from bnkit.functional.fused_function import apply_fused
 from bnkit.functional.operators import batch_norm_in_graph
 from bnkit.functional.running_statistics import update_running_statistics
 from bnkit.functional.unchecked import no_type_check
-from bnkit.kernels.dispatch import EAGER, FusingKernel, Kernel, fuses, kernel_named, select
+from bnkit.kernels.dispatch import (
+    EAGER,
+    FusingKernel,
+    Kernel,
+    fuses,
+    is_automatic,
+    kernel_named,
+    select,
+)
 
 # Activations that cost a pass over memory and little else, so that kernels fuse them.
 _CHEAP = ("relu", "leaky_relu", "relu6")
@@ -82,14 +90,16 @@ def batch_norm(
         check_residual(x, residual)
     if isinstance(x, Tensor):
         is_followed = residual is not None or activation in _CHEAP
-        name = select(x, kernel, training=training, is_followed=is_followed)
+        name = select(x, kernel, training=bool(training), is_followed=is_followed)
     else:
         name = EAGER
     if name != EAGER:
         given = Arguments(x, running_mean, running_var, weight, bias, training, momentum, eps)
-        return _by_kernel(
-            kernel_named(name), given, Following(activation, negative_slope, residual)
-        )
+        fitting = fuses(kernel_named(name)) and _fits(given)
+        # What is doubtful goes to torch's operator, unless a kernel was asked for by name.
+        if fitting or not is_automatic(kernel):
+            following = Following(activation, negative_slope, residual)
+            return _by_kernel(kernel_named(name), given, following, fitting=fitting)
     try:
         # torch's function carries all that is built on it: second derivatives, forward mode,
         # vmap, compile, export, autocast, __torch_function__.
@@ -107,8 +117,8 @@ def batch_norm(
     return add_and_activate(y, Following(activation, negative_slope, residual))
 
 
-def _by_kernel(kernel: Kernel, given: Arguments, following: Following) -> Tensor:
-    if fuses(kernel) and _fits(given):
+def _by_kernel(kernel: Kernel, given: Arguments, following: Following, *, fitting: bool) -> Tensor:
+    if fitting and fuses(kernel):
         if _fuses(kernel, given.x, following):
             return _fused(kernel, given, following)
         return add_and_activate(_fused(kernel, given, NOTHING), following)
@@ -124,16 +134,20 @@ def _fits(given: Arguments) -> bool:
     In the hot path: what is doubtful is looked at by `explain`.
     """
     x, running_mean, running_var, weight, bias, training, momentum, eps = given
-    channels = x.shape[1]
-    present = [values for values in (running_mean, running_var, weight, bias) if values is not None]
-    dtype = present[0].dtype if present else x.dtype
-    for values in present:
-        if type(values) not in _PLAIN or values.dtype != dtype or not values.is_cpu:
+    channels, dtype = x.shape[1], None
+    for values in (weight, bias, running_mean, running_var):
+        if values is None:
+            continue
+        if type(values) not in _PLAIN or values.layout is not torch.strided or values.is_neg():
             return False
-        if values.numel() != channels or not values.is_contiguous():
+        if values.dim() != 1 or values.shape[0] != channels or not values.is_contiguous():
             return False
+        if not values.is_cpu or values.dtype != (dtype or values.dtype):
+            return False
+        dtype = values.dtype
     return (
-        (dtype == x.dtype or (dtype == torch.float32 and x.dtype in _NARROW))
+        type(training) is bool
+        and (dtype is None or dtype == x.dtype or (dtype == torch.float32 and x.dtype in _NARROW))
         and (running_mean is None) == (running_var is None)
         and (training or running_mean is not None)
         and not (running_mean is not None and running_mean.requires_grad)

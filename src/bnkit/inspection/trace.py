@@ -95,5 +95,6 @@ def as_call(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
     raise ArgumentTypeError(
         f"example_args is a {type(example).__name__}",
         required="a tensor, positional arguments in a tuple or list, or keywords in a mapping",
-        remedy="Put a single argument of another type into a tuple",
+        remedy="Convert an array with torch.as_tensor; put one argument of another type into a "
+        "tuple",
     )

@@ -29,8 +29,10 @@ __all__ = [
     "Kernel",
     "KernelChoice",
     "Statistics",
+    "fast_kernels",
     "fuses",
     "inverse_std",
+    "is_automatic",
     "kernel_for",
     "kernel_named",
     "kernel_names",
@@ -134,6 +136,18 @@ def select(x: Tensor, name: str | None, *, training: bool, is_followed: bool) ->
             remedy='Name another kernel, or leave the choice to "auto"',
         )
     return name
+
+
+def fast_kernels(x: Tensor) -> tuple[str, ...]:
+    """Return the kernels faster than eager that can take x, whether or not that pays for x."""
+    return tuple(name for name in _FASTER_THAN_EAGER if _load(name).refusal(x) is None)
+
+
+def is_automatic(name: str | None) -> bool:
+    """Return whether a kernel is left to `auto`: not named in the call, nor by `use_kernel`."""
+    if name is None:
+        name = _asked_for.get() if _open_blocks else AUTO
+    return name == AUTO
 
 
 def _passes_up(kernel: Kernel, x: Tensor, training: bool, is_followed: bool) -> str | None:

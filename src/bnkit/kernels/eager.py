@@ -230,16 +230,21 @@ def _scale(invstd: Float[Tensor, " C"], weight: Float[Tensor, " C"] | None) -> T
 
 def _times(temporary: Tensor, factor: Tensor) -> Tensor:
     """Return the product, in the memory of `temporary` where autograd does not record."""
-    if temporary.requires_grad or factor.requires_grad:
+    if _needs_new_memory(temporary, factor):
         return temporary * factor
     return temporary.mul_(factor)
 
 
 def _plus(temporary: Tensor, term: Tensor) -> Tensor:
     """Return the sum, in the memory of `temporary` where autograd does not record."""
-    if temporary.requires_grad or term.requires_grad:
+    if _needs_new_memory(temporary, term):
         return temporary + term
     return temporary.add_(term)
+
+
+def _needs_new_memory(temporary: Tensor, other: Tensor) -> bool:
+    """Return whether autograd records, or `other` stands for a batch of tensors, under a vmap."""
+    return temporary.requires_grad or other.requires_grad or not torch._C._has_storage(other)
 
 
 def _to(values: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -19,6 +19,7 @@ from bnkit.errors import (
 from bnkit.functional.argument_errors import is_number
 from bnkit.functional.normalization import batch_norm
 from bnkit.layers.layer_path import layer_path
+from bnkit.layers.symbolic_call import called_as_module, is_symbolic
 
 _TORCH_TAKES_BIAS = "bias" in inspect.signature(_BatchNorm.__init__).parameters
 
@@ -72,6 +73,8 @@ class _BatchNormLayer(_BatchNorm):
             BnkitError: the input does not fit; its message begins with the path of this layer
                 within the model that is running. The layer is left as it was.
         """
+        if is_symbolic(input):
+            return called_as_module(self, input)  # type: ignore[no-any-return]
         return self._normalize(input)
 
     def _normalize(self, input: Tensor, **following: Any) -> Tensor:

@@ -7,8 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnkit.errors import BnkitError, TorchScriptError
-from bnkit.functional.activation import DEFAULT_NEGATIVE_SLOPE, LEAKY_RELU, check_activation
+from bnkit.functional.activation import (
+    DEFAULT_NEGATIVE_SLOPE,
+    LEAKY_RELU,
+    Following,
+    add_and_activate,
+    check_activation,
+)
 from bnkit.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, _BatchNormLayer
+from bnkit.layers.symbolic_call import called_as_module, is_symbolic
 
 
 class _BatchNormActLayer(_BatchNormLayer):
@@ -50,12 +57,18 @@ class _BatchNormActLayer(_BatchNormLayer):
             BnkitError: what was given does not fit; its message begins with the path of this layer
                 within the model that is running. The layer is left as it was.
         """
+        if is_symbolic(input):
+            return called_as_module(self, input, residual)  # type: ignore[no-any-return]
         return self._normalize(
             input,
             activation=self.activation,
             negative_slope=self.negative_slope,
             residual=residual,
         )
+
+    def without_batch_norm(self) -> nn.Module:
+        """Return a module that adds and activates as this layer does, and does nothing else."""
+        return AddAndActivate(self.activation, self.negative_slope).train(self.training)
 
     def extra_repr(self) -> str:
         """Return the batch norm's arguments and the activation."""
@@ -70,6 +83,22 @@ class _BatchNormActLayer(_BatchNormLayer):
             f"{type(self).__name__} cannot become TorchScript",
             remedy="Use BatchNorm and the activation as two layers, or torch.export",
         )
+
+
+class AddAndActivate(nn.Module):
+    """y = activation(x + residual): what is left of a `BatchNormAct` without its batch norm."""
+
+    def __init__(self, activation: str | None, negative_slope: float) -> None:
+        super().__init__()
+        self.activation, self.negative_slope = activation, negative_slope
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Return activation(input + residual)."""
+        return add_and_activate(input, Following(self.activation, self.negative_slope, residual))
+
+    def extra_repr(self) -> str:
+        """Return the activation."""
+        return f"activation={self.activation!r}, negative_slope={self.negative_slope}"
 
 
 class BatchNormAct1d(_BatchNormActLayer, BatchNorm1d):

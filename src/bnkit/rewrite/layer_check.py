@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.errors import RewriteError
 from bnkit.inspection.preserve import preserve
+from bnkit.kernels.dispatch import AUTO, fast_kernels, use_kernel
 
 # Two computations of one value may differ by this many units in the last place of the largest.
 _UNITS = 64
@@ -75,20 +76,33 @@ def check_of(layer: _BatchNorm, activation: nn.Module | None) -> LayerCheck:
 def compare(path: str, check: LayerCheck, layer: _BatchNorm) -> None:
     """Raise unless the swapped layer, its activation fused, gives what is expected.
 
+    The random input is small, and `auto` would leave it to torch's operators: so each kernel that
+    larger inputs may get is tried too.
+
     Raises:
         RewriteError: it does not.
     """
     for mode, training in _MODES.items():
-        for name, value in _run(layer, _identity, training, *check.inputs[mode]).items():
-            key = f"{name} in {mode} mode"
-            difference, allowed = deviation(check.expected[key], value), check.allowed[key]
-            if not difference <= allowed:
-                raise RewriteError(
-                    f"on random input its {key} differs from torch's by {difference:.3g}",
-                    required=f"rounding explains {allowed:.3g}",
-                    remedy="Please report this with the layer's arguments",
-                    where=path or "(model)",
-                )
+        for kernel in (AUTO, *fast_kernels(check.inputs[mode][0])):
+            with use_kernel(kernel):
+                found = _run(layer, _identity, training, *check.inputs[mode])
+            _compare_with(path, check, mode, kernel, found)
+
+
+def _compare_with(
+    path: str, check: LayerCheck, mode: str, kernel: str, found: dict[str, Tensor]
+) -> None:
+    for name, value in found.items():
+        key = f"{name} in {mode} mode"
+        difference, allowed = deviation(check.expected[key], value), check.allowed[key]
+        if not difference <= allowed:
+            raise RewriteError(
+                f"on random input its {key} differs from torch's by {difference:.3g} "
+                f"(kernel {kernel})",
+                required=f"rounding explains {allowed:.3g}",
+                remedy="Please report this with the layer's arguments",
+                where=path or "(model)",
+            )
 
 
 def deviation(before: Tensor | None, after: Tensor | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from bnkit.errors import BnkitError, RewriteError
 from bnkit.inspection.trace import Example
+from bnkit.kernels.dispatch import use_kernel
 from bnkit.rewrite.layer_check import deviation, largest_finite
 from bnkit.rewrite.network_run import NetworkRun, run_network
 from bnkit.rewrite.output_difference import largest_difference
@@ -21,6 +22,8 @@ _UNITS = 64
 # … or by so many times what moving the layers' inputs by rounding units changes it.
 _TIMES_NUDGED = 8
 _NUDGED_RUNS = 4
+# … or, where torch's own values lie off those of the float64 reference, ours by so many times that.
+_TIMES_TORCHS = 1.25
 _MODES = {"eval": False, "training": True}
 
 
@@ -68,7 +71,8 @@ def excess(
 
     Rounding is let run through the network: the inputs of the swapped layers and their gradients
     are moved at random by 16 units in the last place, and what that changes, times 8, is allowed.
-    Where 64 units in the last place of the largest value explain all, that is not needed.
+    Where 64 units in the last place of the largest value explain all, that is not needed. What is
+    still beyond is held against runs by torch's operators and by the float64 reference.
 
     Args:
         model: the network as changed.
@@ -82,7 +86,7 @@ def excess(
     Raises:
         RewriteError: the network does not run any more.
 
-    Cost: a forward and backward for each mode; up to five where rounding is amplified.
+    Cost: a forward and backward for each mode; up to seven where rounding is amplified.
     """
     layers = list(layers)
     found, difference = "", None
@@ -135,11 +139,39 @@ def _excess_in_mode(
         allowed = {
             name: max(_floor(before, name), _TIMES_NUDGED * nudged_by[name]) for name in found
         }
+    _hold_against_reference(before, after, run, found, allowed)
     for name, value in found.items():
         if not value <= allowed[name]:
             clause = f"{name} in {mode} mode differs by {value:.3g}, rounding explains "
             return f"{clause}{allowed[name]:.3g}", after
     return "", after
+
+
+def _hold_against_reference(
+    before: NetworkRun,
+    after: NetworkRun,
+    run: Callable[[], NetworkRun],
+    found: dict[str, float],
+    allowed: dict[str, float],
+) -> None:
+    """Replace what is found, and what is allowed, where torch's own rounding is what differs.
+
+    With torch's operators the changed network must give what the given one gave. If it does, only
+    the kernel is left to judge: it may lie 1.25 times as far from the float64 reference as they.
+    """
+    beyond = {name for name, value in found.items() if not value <= allowed[name]}
+    if not beyond:
+        return
+    with use_kernel("eager"):
+        by_torch = run()
+    with use_kernel("reference"):
+        exact = run()
+    wiring, torchs = deviations(before, by_torch), deviations(by_torch, exact)
+    ours = deviations(after, exact)
+    for name in beyond:
+        if wiring[name] <= allowed[name]:
+            found[name] = ours[name]
+            allowed[name] = max(allowed[name], _TIMES_TORCHS * torchs[name])
 
 
 def deviations(one: NetworkRun, other: NetworkRun) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnkit.errors import RewriteError
 from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, Trace, refuse_uninitialized
+from bnkit.layers import BatchNormAct1d, BatchNormAct2d, BatchNormAct3d
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_given
 from bnkit.rewrite.feeding_layers import find_feeding
 from bnkit.rewrite.model_copy import copied
@@ -35,6 +36,8 @@ def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) ->
     through everything that applies no weights (activations, pooling, additions, reshaping). What
     feeds a batch norm and can be given no bias is listed in `.skipped`, as is a batch norm that
     never ran.
+
+    Of a `BatchNormAct` the addition and the activation stay.
 
     Args:
         model: any network with at least one batch norm.
@@ -191,7 +194,7 @@ def _replace(rewrite: Rewrite, path: str) -> None:
         def restore_model() -> None:
             rewrite.model = old_model
 
-        rewrite.model = nn.Identity().train(old_model.training)
+        rewrite.model = _without(old_model)
         rewrite._reversals.append(restore_model)
         return
     parent_path, _, name = path.rpartition(".")
@@ -202,8 +205,15 @@ def _replace(rewrite: Rewrite, path: str) -> None:
     def restore() -> None:
         parent._modules[name] = old
 
-    parent._modules[name] = nn.Identity().train(old.training)
+    parent._modules[name] = _without(old)
     rewrite._reversals.append(restore)
+
+
+def _without(layer: nn.Module) -> nn.Module:
+    """Return what stands in the place of a batch norm: what it fused, or the identity."""
+    if isinstance(layer, BatchNormAct1d | BatchNormAct2d | BatchNormAct3d):
+        return layer.without_batch_norm()
+    return nn.Identity().train(layer.training)
 
 
 def _give_zero_bias(layer: nn.Module, is_trained: bool) -> Callable[[], None]:

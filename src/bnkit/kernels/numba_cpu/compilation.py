@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from bnkit.kernels.numba_cpu.problem import COMPILE_OPTIONS, Configuration
 
 _addresses: dict[Configuration, int] = {}
 _compiled: list[Any] = []
-_lock = Lock()
+# Numba's own locks are held inside this one: so no fork happens while a thread compiles, and no
+# child waits for a thread that it does not have.
+_lock = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
+_log = logging.getLogger(__name__)
 
 
 def address_of(configuration: Configuration) -> int:
@@ -36,8 +45,9 @@ def _compile(configuration: Configuration) -> int:
             signature = types.void(Block(configuration, _digest()))
             try:
                 compiled = cfunc(signature, cache=True, **COMPILE_OPTIONS)(program)
-            except Exception:
+            except Exception as error:
                 # No folder to write to, a full disk, a damaged file: compile without one.
+                _log.info("compiled without Numba's cache on disk: %r", error)
                 compiled = cfunc(signature, **COMPILE_OPTIONS)(program)
             _compiled.append(compiled)
             _addresses[configuration] = compiled.address

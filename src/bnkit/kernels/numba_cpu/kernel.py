@@ -33,6 +33,7 @@ from bnkit.kernels.numba_cpu.passes import (
     doubles,
     empty_or_zeros,
     forward_configuration,
+    in_a_row,
     in_layout_of,
     layout_of,
     no_slots,
@@ -45,6 +46,7 @@ _STATISTICS: _Groups = ((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
 _COEFFICIENTS, _MAP = (Phase.COEFFICIENTS,), (Phase.MAP,)
 # (training, is_followed) → values from which on this kernel is faster than torch's operators: what
 # autograd and Python take to reach it is some 50 µs more. Measured by benchmarks/cpu_kernels.
+_FEW = 8
 _WORTH_IT = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**19}
 
 
@@ -83,6 +85,8 @@ class NumbaKernel(FusingKernel):
         if not training and not is_followed:
             return "in eval mode torch's operator is at the speed of memory"
         least = _WORTH_IT[training, is_followed]
+        if values_per_channel(x) < _FEW:
+            return "the gradient of so few values per channel is what is left of larger terms"
         if x.numel() < least:
             return f"torch's operator is as fast on fewer than {least:,} values"
         if layout_of(x) is None:
@@ -112,7 +116,7 @@ class NumbaKernel(FusingKernel):
 
         Cost: one pass.
         """
-        x = dense(x)
+        x, weight, bias = dense(x), in_a_row(weight), in_a_row(bias)
         y, given = empty_like(x), _in_doubles(mean, invstd)
         slots = no_slots()
         slots[Slot.MEAN], slots[Slot.INVSTD] = address(given[0]), address(given[1])
@@ -153,7 +157,7 @@ class NumbaKernel(FusingKernel):
 
         Cost: one pass.
         """
-        x = dense(x)
+        x, weight = dense(x), in_a_row(weight)
         grad_x = empty_like(x)
         grad_output = in_layout_of(x, grad_output, grad_x)
         given, sums = _in_doubles(mean, invstd), _in_doubles(*reductions)
@@ -230,7 +234,9 @@ class NumbaKernel(FusingKernel):
         negative_slope: float = 0.0,
     ) -> FusedForwardResult:
         """Return y = activation((x − mean)·invstd·weight + bias + residual); see the contract."""
-        x = dense(x)
+        x, weight, bias = dense(x), in_a_row(weight), in_a_row(bias)
+        if not uses_batch_statistics:
+            running_mean, running_var = in_a_row(running_mean), in_a_row(running_var)
         y, statistics = empty_like(x), doubles(3, x)
         slots = _statistics_slots(statistics, eps)
         slots[Slot.Y], slots[Slot.WEIGHT] = address(y), address(weight)
@@ -273,7 +279,8 @@ class NumbaKernel(FusingKernel):
         output_mask: tuple[bool, bool, bool, bool] = (True, True, True, True),
     ) -> FusedGradients:
         """Return the gradients of x, weight, bias and residual; see the contract."""
-        x = dense(x)
+        x, weight, bias = dense(x), in_a_row(weight), in_a_row(bias)
+        y = None if y is None else in_layout_of(x, y, None)
         wants_x, wants_weight, wants_bias, wants_residual = output_mask
         grad_x = empty_like(x) if wants_x else None
         grad_weight, grad_bias, grad_residual = None, None, None
@@ -289,8 +296,9 @@ class NumbaKernel(FusingKernel):
             grad_weight = empty_or_zeros(weight, x)
             slots[Slot.GRAD_WEIGHT] = address(grad_weight)
         if wants_bias:
-            like = bias if bias is not None else weight
-            grad_bias = empty_or_zeros(statistics[0] if like is None else like, x)
+            parameter = weight if weight is not None else bias
+            like = x.new_empty(x.shape[1]) if parameter is None else parameter
+            grad_bias = empty_or_zeros(like, x)
             slots[Slot.GRAD_BIAS] = address(grad_bias)
         if wants_residual and activation is None:
             grad_residual = grad_output

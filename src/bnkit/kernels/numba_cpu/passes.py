@@ -60,13 +60,19 @@ def layout_of(x: Tensor) -> str | None:
 
 def dense(x: Tensor) -> Tensor:
     """Return x, or a copy of it in a layout that the programs see."""
+    x = x.resolve_neg()
     return x if layout_of(x) is not None else x.contiguous()
+
+
+def in_a_row(values: Tensor | None) -> Tensor | None:
+    """Return values per channel as they must lie: side by side."""
+    return None if values is None else values.resolve_neg().contiguous()
 
 
 def doubles(rows: int, x: Tensor) -> Tensor:
     """Return room for values per channel; zeros if x has no values to compute them from."""
     make = torch.empty if x.numel() else torch.zeros
-    return make(rows, x.shape[1], dtype=torch.float64)
+    return make(rows, x.shape[1], dtype=torch.float64, device=x.device)
 
 
 def empty_or_zeros(like: Tensor, x: Tensor) -> Tensor:
@@ -76,7 +82,7 @@ def empty_or_zeros(like: Tensor, x: Tensor) -> Tensor:
 
 def in_layout_of(x: Tensor, other: Tensor, into: Tensor | None) -> Tensor:
     """Return a tensor of x's shape in the layout of x: itself, or a copy made in `into`."""
-    if other.stride() == x.stride() and other.dtype == x.dtype:
+    if other.stride() == x.stride() and other.dtype == x.dtype and not other.is_neg():
         return other
     copy = torch.empty_like(x) if into is None else into
     return copy.copy_(other)
@@ -140,7 +146,9 @@ def run_pass(
     whole = whole_channels(sizes, threads)
     partition = whole or pieces(sizes, threads)
     stride = -(-sizes.c // _WIDEST_VECTOR) * _WIDEST_VECTOR
-    workspace = torch.empty((PARTIAL_ROWS * partition.parts + _ROWS) * stride, dtype=torch.float64)
+    workspace = torch.empty(
+        (PARTIAL_ROWS * partition.parts + _ROWS) * stride, dtype=torch.float64, device=x.device
+    )
     slots[Slot.X] = x.data_ptr()
     block = _block(slots, sizes, partition, stride, workspace.data_ptr())
     program = address_of(configuration)

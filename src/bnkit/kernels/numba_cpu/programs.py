@@ -92,13 +92,20 @@ def _choose_shift(block: Any, c: int) -> None:
 
 @register_jitable(**COMPILE_OPTIONS)
 def _sum_in_doubles(block: Any, c: int) -> tuple[float, float]:
-    """Return mean and variance of a channel whose sums are beyond float32, or not finite."""
+    """Return mean and variance of a channel whose sums are beyond float32, or not finite.
+
+    It takes long; the first NaN, of which a diverged training has many, ends it.
+    """
     channels, size, x = slot(block, Slot.C), slot(block, Slot.S), slot(block, Slot.X)
     m = slot(block, Slot.N) * size
     mean = 0.0
     for i in range(m):
         mean += value_at(block, x, (i // size * channels + c) * size + i % size)
+        if math.isnan(mean):
+            return mean, mean
     mean /= m
+    if math.isinf(mean):
+        return mean, math.nan
     var = 0.0
     for i in range(m):
         xmu = value_at(block, x, (i // size * channels + c) * size + i % size) - mean
