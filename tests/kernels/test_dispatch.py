@@ -18,11 +18,12 @@ X = torch.zeros(2, 3)
 
 def test_auto_picks_the_fastest_and_says_why() -> None:
     x = torch.zeros(512, 1024)
-    assert str(bnkit.kernel_for(X)) == (
+    assert str(bnkit.kernel_for(torch.zeros(16, 3))) == (
         "eager: auto, torch's own operators, on any device; "
         "numba does not: torch's operator is as fast on fewer than 524,288 values"
     )
     assert str(bnkit.kernel_for(x)) == "numba: auto, compiled for this CPU, on torch's threads"
+    assert "so few values per channel" in bnkit.kernel_for(X).reason
     # The more follows, the more there is to gain; in eval mode alone, nothing is.
     assert bnkit.kernel_for(x[:256]).name == "eager"
     assert bnkit.kernel_for(x[:256], is_followed=True).name == "numba"

@@ -41,10 +41,10 @@ def watched(x: Tensor) -> str | None:
     """
     if torch.compiler.is_compiling():
         return None
-    if type(x) not in _PLAIN or not torch._C._has_storage(x):
-        return f"x is a {type(x).__name__}, and not plain memory"
     if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
         return "torch.func or forward-mode derivatives transform torch's operators"
+    if type(x) not in _PLAIN or not torch._C._has_storage(x):
+        return f"x is a {type(x).__name__}, and not plain memory"
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         return "something traces torch's operators"
     if torch._C._len_torch_function_stack() and _is_overridden():
