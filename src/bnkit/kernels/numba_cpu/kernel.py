@@ -44,9 +44,9 @@ from bnkit.kernels.numba_cpu.problem import Phase, Slot
 _Groups = tuple[tuple[int, ...], ...]
 _STATISTICS: _Groups = ((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
 _COEFFICIENTS, _MAP = (Phase.COEFFICIENTS,), (Phase.MAP,)
+_FEW = 8
 # (training, is_followed) → values from which on this kernel is faster than torch's operators: what
 # autograd and Python take to reach it is some 50 µs more. Measured by benchmarks/cpu_kernels.
-_FEW = 8
 _WORTH_IT = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**19}
 
 
