@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bnkit.kernels import kernel_named
-from bnkit.kernels.numba_cpu import passes
-from bnkit.kernels.numba_cpu.problem import Phase
+from bnkit.kernels.numba_cpu import team
+from bnkit.kernels.numba_cpu.problem import Slot
 from helpers.accuracy import assert_within_bar
 from helpers.problems import drawn, problem_of
 from helpers.results import Results, torch_results, true_results, whole_results
@@ -54,22 +56,24 @@ def test_a_misleading_shift_is_noticed(layout: str, monkeypatch: pytest.MonkeyPa
     x = laid_out(layout)
     samples = x[0] if layout != "last" else x[:, :, 0, 0]
     samples += 1e4
-    launched: list[int] = []
-    launch = passes._launch
+    assert not found_poor_shift(laid_out(layout), monkeypatch)
+    assert found_poor_shift(x, monkeypatch)
 
-    def spy(program: int, block: object, phases: int, tasks: int, threads: int) -> None:
-        launched.append(phases)
-        launch(program, block, phases, tasks, threads)
 
-    monkeypatch.setattr(passes, "_launch", spy)
-    kernel_named("numba").statistics(x)
-    if layout == "whole":
-        # The task itself sums once more, out of the cache.
-        assert launched == [Phase.SHIFT + Phase.SUM + Phase.FINISH]
-    else:
-        again = [Phase.SUM, Phase.FINISH]
-        assert launched[:3] == [Phase.SHIFT, *again]
-        assert launched[3:] in ([], again)
+def found_poor_shift(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Return whether the statistics of x were summed once more around a better value."""
+    found: list[int] = []
+    run = team.run
+
+    def spy(program: int, block: int, threads: int) -> None:
+        run(program, block, threads)
+        found.append(ctypes.c_int64.from_address(block + 8 * Slot.FOUND_POOR_SHIFT).value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(team, "run", spy)
+        kernel_named("numba").statistics(x)
+    assert len(found) == 1
+    return found == [1]
 
 
 @every_layout

@@ -38,6 +38,21 @@ def rounded(_: Any, block: Any, value: Any) -> Any:
     return types.float64(block, types.float64), generate
 
 
+def _chosen(comparison: str) -> Any:
+    @intrinsic
+    def choose(_: Any, first: Any, second: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.select(builder.icmp_signed(comparison, *arguments), *arguments)
+
+        return types.int64(types.int64, types.int64), generate
+
+    return choose
+
+
+# Of two whole numbers. Numba's min and max take longer to compile than the loops around them.
+smaller, larger = _chosen("<"), _chosen(">")
+
+
 @intrinsic
 def fill(_: Any, block: Any, value: Any) -> Any:
     """Return a double, rounded to the dtype of arithmetic, in every lane."""
@@ -60,6 +75,20 @@ def keep_first(_: Any, values: Any, count: Any) -> Any:
         return builder.select(mask, arguments[0], ir.Constant(llvm_vector(values), None))
 
     return values(values, types.int64), generate
+
+
+@intrinsic
+def finite_or_zero(_: Any, values: Any) -> Any:
+    """Return values, with zeros in place of infinities and NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # inf − inf is NaN, as NaN − NaN is.
+        nothing = builder.fsub(arguments[0], arguments[0])
+        zeros = ir.Constant(llvm_vector(values), None)
+        is_finite = builder.fcmp_ordered("==", nothing, zeros)
+        return builder.select(is_finite, arguments[0], zeros)
+
+    return values(values), generate
 
 
 def _binary(operation: str) -> Any:
@@ -175,4 +204,5 @@ def _known(fact: Callable[[Any], bool]) -> Any:
 
 
 has_residual = _known(lambda known: known.has_residual)
+is_backward = _known(lambda known: known.is_backward)
 is_double = _known(lambda known: known.dtype == "float64")

@@ -1,4 +1,9 @@
-"""Loops over channels-last data, (N, C), where N counts all positions: a lane is a channel."""
+"""Loops over channels-last data, (N, C), where N counts all positions: a lane is a channel.
+
+Rows are read in order. Out of a cache, several at a time: what is kept for each channel is then
+loaded once for as many values. From memory one by one, because a processor foresees a single long
+read best. Lanes beyond the last whole vector of channels are masked.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,11 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     activate,
     add,
     fill,
+    finite_or_zero,
     has_residual,
     multiply,
     multiply_add,
+    smaller,
     subtract,
     through_activation,
 )
@@ -26,113 +33,132 @@ from bnkit.kernels.numba_cpu.memory import (
     poke,
     put_double,
     slot,
-    store,
     store_first,
 )
-from bnkit.kernels.numba_cpu.problem import COMPILE_OPTIONS, ROWS_AT_ONCE, ROWS_PER_SUM, Slot
+from bnkit.kernels.numba_cpu.problem import COMPILE_OPTIONS, ROWS_PER_SUM, SHIFT_SAMPLES, Slot
+from bnkit.kernels.numba_cpu.streaming import prefetch_far, rows_at_once, write_output
 
 
 @register_jitable(**COMPILE_OPTIONS)
-def _read(block: Any, base: int, i: int, count: int) -> Any:
-    """Return the values from index i on: a whole vector, or its first `count` lanes and zeros."""
-    if count >= lanes(block):
-        return load(block, base, i)
-    return load_first(block, base, i, count)
+def choose_shifts_channels_last(block: Any, c0: int, c1: int) -> None:
+    """Keep the mean of a few values of each channel: near its mean, if they are like the others."""
+    x, channels, rows = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.N)
+    count = smaller(SHIFT_SAMPLES, rows)
+    share = fill(block, 1.0 / count)
+    for c in range(c0, c1, lanes(block)):
+        mean = fill(block, 0.0)
+        for sample in range(count):
+            value = load_first(block, x, sample * (rows // count) * channels + c, c1 - c)
+            mean = multiply_add(value, share, mean)
+        poke(block, slot(block, Slot.SHIFT), c, finite_or_zero(mean))
 
 
-@register_jitable(**COMPILE_OPTIONS)
-def _write(block: Any, base: int, i: int, count: int, values: Any) -> None:
-    if count >= lanes(block):
-        store(block, base, i, values)
-    else:
-        store_first(block, base, i, count, values)
-
-
-def _add_rows(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
-    """Add the two sums of up to one vector of channels from c on, over a few rows, in `room`.
-
-    Row after row, all channels: long reads. `i` is the index of the first value.
-    """
+def _add_rows(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -> None:
+    """Add the two sums of whole vectors of channels over rows to those in `room`."""
 
 
 @overload(_add_rows, jit_options=COMPILE_OPTIONS)
-def _choose_add_rows(block: Any, i: int, rows: int, c: int, count: int, room: int) -> Any:
+def _choose_add_rows(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -> Any:
     return _add_gradients if block.configuration.is_backward else _add_statistics
 
 
-def _add_statistics(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
+def _add_statistics(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -> None:
     """Add Σ (x − k) and Σ (x − k)²."""
     x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
-    # Lanes beyond the last channel compute what nobody reads.
-    k = peek(block, slot(block, Slot.SHIFT), c)
-    s0, q0 = peek(block, room, c), peek(block, room, stride + c)
-    if rows == ROWS_AT_ONCE:
-        v0 = subtract(_read(block, x, i, count), k)
-        v1 = subtract(_read(block, x, i + channels, count), k)
-        v2 = subtract(_read(block, x, i + 2 * channels, count), k)
-        v3 = subtract(_read(block, x, i + 3 * channels, count), k)
-        s0 = add(s0, add(add(v0, v1), add(v2, v3)))
-        q1 = multiply_add(v1, v1, multiply(v0, v0))
-        q0 = add(q0, multiply_add(v3, v3, multiply_add(v2, v2, q1)))
-    else:
-        for row in range(rows):
-            v0 = subtract(_read(block, x, i + row * channels, count), k)
-            s0, q0 = add(s0, v0), multiply_add(v0, v0, q0)
-    poke(block, room, c, s0)
-    poke(block, room, stride + c, q0)
+    shifts, width = slot(block, Slot.SHIFT), lanes(block)
+    for n in range(n0, n1, rows_at_once(block)):
+        for c in range(c0, c1, width):
+            i, k = n * channels + c, peek(block, shifts, c)
+            s, q = peek(block, room, c), peek(block, room, stride + c)
+            for row in range(rows_at_once(block)):
+                prefetch_far(block, x, i + row * channels)
+                v = subtract(load(block, x, i + row * channels), k)
+                s, q = add(s, v), multiply_add(v, v, q)
+            poke(block, room, c, s)
+            poke(block, room, stride + c, q)
 
 
 @register_jitable(**COMPILE_OPTIONS)
-def _gradient(block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
+def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
     """Return dy behind the activation, from index i on."""
-    dy = _read(block, slot(block, Slot.GRAD_OUTPUT), i, count)
+    prefetch_far(block, slot(block, Slot.GRAD_OUTPUT), i)
+    dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
+    if not has_residual(block):
+        return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
+    prefetch_far(block, slot(block, Slot.Y), i)
+    return through_activation(block, dy, load(block, slot(block, Slot.Y), i), slope)
+
+
+def _add_gradients(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -> None:
+    """Add Σ dy and Σ dy·(x − high)."""
+    x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
+    coefficients, width = slot(block, Slot.COEFFICIENTS), lanes(block)
+    slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    for n in range(n0, n1, rows_at_once(block)):
+        for c in range(c0, c1, width):
+            i, high = n * channels + c, peek(block, coefficients, c)
+            scale = peek(block, coefficients, stride + c)
+            shift = peek(block, coefficients, 2 * stride + c)
+            s, q = peek(block, room, c), peek(block, room, stride + c)
+            for row in range(rows_at_once(block)):
+                at = i + row * channels
+                prefetch_far(block, x, at)
+                v = subtract(load(block, x, at), high)
+                dy = _gradient(block, at, v, scale, shift, slope)
+                s, q = add(s, dy), multiply_add(dy, v, q)
+            poke(block, room, c, s)
+            poke(block, room, stride + c, q)
+
+
+def _add_part(block: Any, n0: int, n1: int, c: int, count: int, room: int) -> None:
+    """Add the two sums of up to one vector of channels from c on over rows one by one."""
+
+
+@overload(_add_part, jit_options=COMPILE_OPTIONS)
+def _choose_add_part(block: Any, n0: int, n1: int, c: int, count: int, room: int) -> Any:
+    return _add_part_of_gradients if block.configuration.is_backward else _add_part_of_statistics
+
+
+def _add_part_of_statistics(block: Any, n0: int, n1: int, c: int, count: int, room: int) -> None:
+    """Add Σ (x − k) and Σ (x − k)²; lanes beyond the last channel compute what nobody reads."""
+    x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
+    k = peek(block, slot(block, Slot.SHIFT), c)
+    s, q = peek(block, room, c), peek(block, room, stride + c)
+    for n in range(n0, n1):
+        v = subtract(load_first(block, x, n * channels + c, count), k)
+        s, q = add(s, v), multiply_add(v, v, q)
+    poke(block, room, c, s)
+    poke(block, room, stride + c, q)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _gradient_of_part(
+    block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
+) -> Any:
+    """Return dy behind the activation of `count` values from index i on, and zeros."""
+    dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
     if has_residual(block):
-        y = _read(block, slot(block, Slot.Y), i, count)
+        y = load_first(block, slot(block, Slot.Y), i, count)
         return through_activation(block, dy, y, slope)
     return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
 
 
-def _add_gradients(block: Any, i: int, rows: int, c: int, count: int, room: int) -> None:
-    """Add Σ dy and Σ dy·(x − high).
-
-    The dy behind an activation is the gradient of a residual: if that is wanted, it is written
-    here, and read again for the gradient of x.
-    """
-    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
-    is_kept = has_residual(block) and grad_residual != 0
+def _add_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int, room: int) -> None:
+    """Add Σ dy and Σ dy·(x − high)."""
     x, channels, stride = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.STRIDE)
     coefficients = slot(block, Slot.COEFFICIENTS)
     high = peek(block, coefficients, c)
     scale = peek(block, coefficients, stride + c)
     shift = peek(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    s0, q0 = peek(block, room, c), peek(block, room, stride + c)
-    if rows == ROWS_AT_ONCE:
-        v0 = subtract(_read(block, x, i, count), high)
-        v1 = subtract(_read(block, x, i + channels, count), high)
-        v2 = subtract(_read(block, x, i + 2 * channels, count), high)
-        v3 = subtract(_read(block, x, i + 3 * channels, count), high)
-        dy0 = _gradient(block, i, count, v0, scale, shift, slope)
-        dy1 = _gradient(block, i + channels, count, v1, scale, shift, slope)
-        dy2 = _gradient(block, i + 2 * channels, count, v2, scale, shift, slope)
-        dy3 = _gradient(block, i + 3 * channels, count, v3, scale, shift, slope)
-        if is_kept:
-            _write(block, grad_residual, i, count, dy0)
-            _write(block, grad_residual, i + channels, count, dy1)
-            _write(block, grad_residual, i + 2 * channels, count, dy2)
-            _write(block, grad_residual, i + 3 * channels, count, dy3)
-        s0 = add(s0, add(add(dy0, dy1), add(dy2, dy3)))
-        q1 = multiply_add(dy1, v1, multiply(dy0, v0))
-        q0 = add(q0, multiply_add(dy3, v3, multiply_add(dy2, v2, q1)))
-    else:
-        for row in range(rows):
-            v0 = subtract(_read(block, x, i + row * channels, count), high)
-            dy0 = _gradient(block, i + row * channels, count, v0, scale, shift, slope)
-            if is_kept:
-                _write(block, grad_residual, i + row * channels, count, dy0)
-            s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
-    poke(block, room, c, s0)
-    poke(block, room, stride + c, q0)
+    s, q = peek(block, room, c), peek(block, room, stride + c)
+    for n in range(n0, n1):
+        i = n * channels + c
+        v = subtract(load_first(block, x, i, count), high)
+        dy = _gradient_of_part(block, i, count, v, scale, shift, slope)
+        s, q = add(s, dy), multiply_add(dy, v, q)
+    poke(block, room, c, s)
+    poke(block, room, stride + c, q)
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -140,7 +166,7 @@ def sum_channels_last(
     block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
 ) -> None:
     """Write the two sums of each channel over a range of rows; c0 is a whole vector's first."""
-    width, stride, channels = lanes(block), slot(block, Slot.STRIDE), slot(block, Slot.C)
+    width, stride = lanes(block), slot(block, Slot.STRIDE)
     # Behind the doubles of this task lies room for as many values in the dtype of arithmetic.
     room, zeros = sums + 16 * stride, fill(block, 0.0)
     whole = c0 + (c1 - c0) // width * width
@@ -149,63 +175,142 @@ def sum_channels_last(
             put_double(sums, lane, 0.0)
             put_double(sums, stride + lane, 0.0)
     for start in range(n0, n1, ROWS_PER_SUM):
-        end = min(start + ROWS_PER_SUM, n1)
+        end = smaller(start + ROWS_PER_SUM, n1)
+        several = start + (end - start) // rows_at_once(block) * rows_at_once(block)
         for c in range(c0, c1, width):
             poke(block, room, c, zeros)
             poke(block, room, stride + c, zeros)
-        for n in range(start, end, ROWS_AT_ONCE):
-            rows, i = min(ROWS_AT_ONCE, end - n), n * channels
-            for c in range(c0, whole, width):
-                _add_rows(block, i + c, rows, c, width, room)
-            if whole < c1:
-                _add_rows(block, i + whole, rows, whole, c1 - whole, room)
+        _add_rows(block, start, several, c0, whole, room)
+        for c in range(c0, c1, width):
+            # The rows that are left over; of the channels that are, all.
+            first = several if c < whole else start
+            if first < end:
+                _add_part(block, first, end, c, smaller(width, c1 - c), room)
         for c in range(c0, c1, width):
             add_to_doubles(sums, c, peek(block, room, c))
             add_to_doubles(sums, stride + c, peek(block, room, stride + c))
 
 
-def _write_columns(block: Any, i: int, c: int, count: int) -> None:
-    """Write the output of up to one vector of channels from c on, at index i."""
+def _write_rows(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
+    """Write the output of whole vectors of channels over rows, several at once."""
 
 
-@overload(_write_columns, jit_options=COMPILE_OPTIONS)
-def _choose_write_columns(block: Any, i: int, c: int, count: int) -> Any:
+@overload(_write_rows, jit_options=COMPILE_OPTIONS)
+def _choose_write_rows(block: Any, n0: int, n1: int, c0: int, c1: int) -> Any:
     return _write_gradients if block.configuration.is_backward else _write_y
 
 
-def _write_y(block: Any, i: int, c: int, count: int) -> None:
+@register_jitable(**COMPILE_OPTIONS)
+def _write_y_at(block: Any, i: int, high: Any, scale: Any, shift: Any, slope: Any) -> None:
+    prefetch_far(block, slot(block, Slot.X), i)
+    value = multiply_add(subtract(load(block, slot(block, Slot.X), i), high), scale, shift)
+    if has_residual(block):
+        prefetch_far(block, slot(block, Slot.RESIDUAL), i)
+        value = add(value, load(block, slot(block, Slot.RESIDUAL), i))
+    write_output(block, slot(block, Slot.Y), i, activate(block, value, slope))
+
+
+def _write_y(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
     """Write y."""
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    channels, width = slot(block, Slot.C), lanes(block)
+    slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    for n in range(n0, n1, rows_at_once(block)):
+        for c in range(c0, c1, width):
+            i, high = n * channels + c, peek(block, coefficients, c)
+            scale = peek(block, coefficients, stride + c)
+            shift = peek(block, coefficients, 2 * stride + c)
+            for row in range(rows_at_once(block)):
+                _write_y_at(block, i + row * channels, high, scale, shift, slope)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _write_gradient_at(
+    block: Any,
+    i: int,
+    high: Any,
+    scale: Any,
+    shift: Any,
+    projection: Any,
+    constant: Any,
+    slope: Any,
+) -> None:
+    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
+    prefetch_far(block, slot(block, Slot.X), i)
+    xmu = subtract(load(block, slot(block, Slot.X), i), high)
+    dy = _gradient(block, i, xmu, scale, shift, slope)
+    if has_residual(block) and grad_residual != 0:
+        write_output(block, grad_residual, i, dy)
+    # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
+    if slot(block, Slot.M) != 0:
+        dy = multiply_add(xmu, projection, add(dy, constant))
+    if slot(block, Slot.GRAD_X) != 0:
+        write_output(block, slot(block, Slot.GRAD_X), i, multiply(dy, scale))
+
+
+def _write_gradients(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
+    """Write the gradients of x, and of the residual."""
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    channels, width = slot(block, Slot.C), lanes(block)
+    slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
+    for n in range(n0, n1, rows_at_once(block)):
+        for c in range(c0, c1, width):
+            i, high = n * channels + c, peek(block, coefficients, c)
+            scale = peek(block, coefficients, stride + c)
+            shift = peek(block, coefficients, 2 * stride + c)
+            projection = peek(block, coefficients, 3 * stride + c)
+            constant = peek(block, coefficients, 4 * stride + c)
+            for row in range(rows_at_once(block)):
+                _write_gradient_at(
+                    block, i + row * channels, high, scale, shift, projection, constant, slope
+                )
+
+
+def _write_part(block: Any, n0: int, n1: int, c: int, count: int) -> None:
+    """Write the output of up to one vector of channels from c on over rows one by one."""
+
+
+@overload(_write_part, jit_options=COMPILE_OPTIONS)
+def _choose_write_part(block: Any, n0: int, n1: int, c: int, count: int) -> Any:
+    return _write_part_of_gradients if block.configuration.is_backward else _write_part_of_y
+
+
+def _write_part_of_y(block: Any, n0: int, n1: int, c: int, count: int) -> None:
+    """Write y."""
+    coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
+    x, y, residual = slot(block, Slot.X), slot(block, Slot.Y), slot(block, Slot.RESIDUAL)
     high = peek(block, coefficients, c)
     scale = peek(block, coefficients, stride + c)
     shift = peek(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    x = _read(block, slot(block, Slot.X), i, count)
-    value = multiply_add(subtract(x, high), scale, shift)
-    if has_residual(block):
-        value = add(value, _read(block, slot(block, Slot.RESIDUAL), i, count))
-    _write(block, slot(block, Slot.Y), i, count, activate(block, value, slope))
+    for n in range(n0, n1):
+        i = n * slot(block, Slot.C) + c
+        value = multiply_add(subtract(load_first(block, x, i, count), high), scale, shift)
+        if has_residual(block):
+            value = add(value, load_first(block, residual, i, count))
+        store_first(block, y, i, count, activate(block, value, slope))
 
 
-def _write_gradients(block: Any, i: int, c: int, count: int) -> None:
-    """Write the gradient of x."""
+def _write_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int) -> None:
+    """Write the gradients of x, and of the residual."""
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     high = peek(block, coefficients, c)
     scale = peek(block, coefficients, stride + c)
     shift = peek(block, coefficients, 2 * stride + c)
+    projection = peek(block, coefficients, 3 * stride + c)
+    constant = peek(block, coefficients, 4 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    xmu = subtract(_read(block, slot(block, Slot.X), i, count), high)
     grad_residual = slot(block, Slot.GRAD_RESIDUAL)
-    if has_residual(block) and grad_residual != 0:
-        dy = _read(block, grad_residual, i, count)
-    else:
-        dy = _gradient(block, i, count, xmu, scale, shift, slope)
-    # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
-    if slot(block, Slot.M) != 0:
-        projection = peek(block, coefficients, 3 * stride + c)
-        constant = peek(block, coefficients, 4 * stride + c)
-        dy = multiply_add(xmu, projection, add(dy, constant))
-    _write(block, slot(block, Slot.GRAD_X), i, count, multiply(dy, scale))
+    for n in range(n0, n1):
+        i = n * slot(block, Slot.C) + c
+        xmu = subtract(load_first(block, slot(block, Slot.X), i, count), high)
+        dy = _gradient_of_part(block, i, count, xmu, scale, shift, slope)
+        if has_residual(block) and grad_residual != 0:
+            store_first(block, grad_residual, i, count, dy)
+        if slot(block, Slot.M) != 0:
+            dy = multiply_add(xmu, projection, add(dy, constant))
+        if slot(block, Slot.GRAD_X) != 0:
+            store_first(block, slot(block, Slot.GRAD_X), i, count, multiply(dy, scale))
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -215,10 +320,13 @@ def map_channels_last(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s
     From the first row on: what was summed last is still cached, but a processor foresees rows that
     come in order, and was seen to take twice as long over the same rows from the last one on.
     """
-    channels, width = slot(block, Slot.C), lanes(block)
+    width = lanes(block)
     whole = c0 + (c1 - c0) // width * width
-    for n in range(n0, n1):
-        for c in range(c0, whole, width):
-            _write_columns(block, n * channels + c, c, width)
-        if whole < c1:
-            _write_columns(block, n * channels + whole, whole, c1 - whole)
+    for start in range(n0, n1, ROWS_PER_SUM):
+        end = smaller(start + ROWS_PER_SUM, n1)
+        several = start + (end - start) // rows_at_once(block) * rows_at_once(block)
+        _write_rows(block, start, several, c0, whole)
+        for c in range(c0, c1, width):
+            first = several if c < whole else start
+            if first < end:
+                _write_part(block, first, end, c, smaller(width, c1 - c))

@@ -6,6 +6,7 @@ are kept in vectors of the dtype of arithmetic and then join doubles.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from numba.extending import overload, register_jitable
@@ -15,9 +16,12 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     add,
     fill,
     has_residual,
+    is_backward,
     keep_first,
+    larger,
     multiply,
     multiply_add,
+    smaller,
     subtract,
     through_activation,
     total,
@@ -31,29 +35,55 @@ from bnkit.kernels.numba_cpu.memory import (
     peek,
     peek_one,
     poke,
+    poke_one,
     prefetch,
-    prefetch_to_write,
     put_double,
     scratch,
     slot,
-    store,
     store_first,
+    value_at,
     value_bytes,
 )
 from bnkit.kernels.numba_cpu.problem import (
     BYTES_PER_PASS,
+    CACHE_LINE,
     CHANNELS_PER_PASS,
     COMPILE_OPTIONS,
+    GATHERED_BYTES,
     SEGMENT,
+    SHIFT_SAMPLES,
     SHORT_SEGMENT,
     Slot,
 )
+from bnkit.kernels.numba_cpu.streaming import (
+    prefetch_output,
+    stream_gathered,
+    values_before_boundary,
+    write_output,
+)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def choose_shifts_contiguous(block: Any, c0: int, c1: int) -> None:
+    """Keep the mean of a few values of each channel: near its mean, if they are like the others."""
+    size, rows = slot(block, Slot.S), slot(block, Slot.N)
+    # Along the first row, which is about to be read, or at the start of several that are short.
+    count, jump = SHIFT_SAMPLES, size // SHIFT_SAMPLES
+    if size < SHIFT_SAMPLES:
+        count = smaller(SHIFT_SAMPLES, rows)
+        jump = rows // count * slot(block, Slot.C) * size
+    for c in range(c0, c1):
+        mean = 0.0
+        for sample in range(count):
+            mean += value_at(block, slot(block, Slot.X), c * size + sample * jump)
+        mean /= count
+        poke_one(block, slot(block, Slot.SHIFT), c, mean if math.isfinite(mean) else 0.0)
 
 
 @register_jitable(**COMPILE_OPTIONS)
 def _channels_per_pass(block: Any) -> int:
     fitting: int = BYTES_PER_PASS // (slot(block, Slot.S) * value_bytes(block))
-    return max(1, min(CHANNELS_PER_PASS, fitting))
+    return larger(1, smaller(CHANNELS_PER_PASS, fitting))
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -142,11 +172,10 @@ def _prefetch_for_gradient(block: Any, i: int) -> None:
     prefetch(block, slot(block, Slot.GRAD_OUTPUT), i)
     if has_residual(block):
         prefetch(block, slot(block, Slot.Y), i)
-        prefetch_to_write(block, slot(block, Slot.GRAD_RESIDUAL), i)
 
 
 @register_jitable(**COMPILE_OPTIONS)
-def _last_gradient(
+def _gradient_of_part(
     block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
 ) -> Any:
     """Return dy behind the activation of the `count` values from index i on, and zeros."""
@@ -158,19 +187,13 @@ def _last_gradient(
 
 
 def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
-    """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`.
-
-    The dy behind an activation is the gradient of a residual: if that is wanted, it is written
-    here, and read again for the gradient of x.
-    """
+    """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`."""
     x, width, zeros = slot(block, Slot.X), lanes(block), fill(block, 0.0)
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     high = peek_one(block, coefficients, c)
     scale = peek_one(block, coefficients, stride + c)
     shift = peek_one(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
-    is_kept = has_residual(block) and grad_residual != 0
     s0, q0 = peek(block, room, place), peek(block, room, place + width)
     s1, q1 = zeros, zeros
     ahead = _next_row(block)
@@ -183,9 +206,6 @@ def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, p
         v1 = subtract(load(block, x, i + width), high)
         dy0 = _gradient(block, i, v0, scale, shift, slope)
         dy1 = _gradient(block, i + width, v1, scale, shift, slope)
-        if is_kept:
-            store(block, grad_residual, i, dy0)
-            store(block, grad_residual, i + width, dy1)
         s0, s1 = add(s0, dy0), add(s1, dy1)
         q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
         i += 2 * width
@@ -193,16 +213,12 @@ def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, p
         _prefetch_for_gradient(block, i + ahead)
         v0 = subtract(load(block, x, i), high)
         dy0 = _gradient(block, i, v0, scale, shift, slope)
-        if is_kept:
-            store(block, grad_residual, i, dy0)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
         i += width
     if i < end:
         rest = end - i
         v0 = keep_first(subtract(load_first(block, x, i, rest), high), rest)
-        dy0 = _last_gradient(block, i, rest, v0, scale, shift, slope)
-        if is_kept:
-            store_first(block, grad_residual, i, rest, dy0)
+        dy0 = _gradient_of_part(block, i, rest, v0, scale, shift, slope)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
     poke(block, room, place, add(s0, s1))
     poke(block, room, place + width, add(q0, q1))
@@ -223,16 +239,16 @@ def sum_contiguous(
     room, width, stride = scratch(block), lanes(block), slot(block, Slot.STRIDE)
     per_pass = _channels_per_pass(block)
     for first in range(c0, c1, per_pass):
-        last = min(first + per_pass, c1)
+        last = smaller(first + per_pass, c1)
         for c in range(first, last):
             put_double(sums, c, 0.0)
             put_double(sums, stride + c, 0.0)
         for start in range(s0, s1, SEGMENT):
-            count = min(SEGMENT, s1 - start)
-            rows = max(1, SHORT_SEGMENT // count)
+            count = smaller(SEGMENT, s1 - start)
+            rows = larger(1, SHORT_SEGMENT // count)
             for n_start in range(n0, n1, rows):
                 _clear(block, room, last - first)
-                for n in range(n_start, min(n_start + rows, n1)):
+                for n in range(n_start, smaller(n_start + rows, n1)):
                     for c in range(first, last):
                         row = (n * slot(block, Slot.C) + c) * slot(block, Slot.S) + start
                         place = 2 * (c - first) * width
@@ -240,18 +256,22 @@ def sum_contiguous(
                 _collect(block, room, first, last, sums)
 
 
-def _write_row(block: Any, row: int, count: int, c: int) -> None:
-    """Write the output of `count` values from `row` on."""
+def _write_row(block: Any, row: int, count: int, c: int, output: int, beside: int) -> None:
+    """Write the output of `count` values from `row` on.
+
+    Index 0 of it lies at address `output`, and at `beside` that of the residual's gradient; 0 if
+    one of them is not wanted.
+    """
 
 
 @overload(_write_row, jit_options=COMPILE_OPTIONS)
-def _choose_write_row(block: Any, row: int, count: int, c: int) -> Any:
+def _choose_write_row(block: Any, row: int, count: int, c: int, output: int, beside: int) -> Any:
     return _write_row_of_gradients if block.configuration.is_backward else _write_row_of_y
 
 
-def _write_row_of_y(block: Any, row: int, count: int, c: int) -> None:
+def _write_row_of_y(block: Any, row: int, count: int, c: int, output: int, beside: int) -> None:
     """Write y of `count` values from `row` on."""
-    x, y, residual = slot(block, Slot.X), slot(block, Slot.Y), slot(block, Slot.RESIDUAL)
+    x, residual = slot(block, Slot.X), slot(block, Slot.RESIDUAL)
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     width = lanes(block)
     high = peek_one(block, coefficients, c)
@@ -260,26 +280,31 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int) -> None:
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
     ahead, end = _next_row(block), row + count
     i = row
-    while i + width <= end:
-        prefetch_to_write(block, y, i - ahead)
-        if has_residual(block):
-            prefetch(block, residual, i - ahead)
-        value = multiply_add(subtract(load(block, x, i), high), scale, shift)
-        if has_residual(block):
-            value = add(value, load(block, residual, i))
-        store(block, y, i, activate(block, value, slope))
-        i += width
-    if i < end:
-        rest = end - i
-        value = multiply_add(subtract(load_first(block, x, i, rest), high), scale, shift)
-        if has_residual(block):
-            value = add(value, load_first(block, residual, i, rest))
-        store_first(block, y, i, rest, activate(block, value, slope))
+    part = smaller(values_before_boundary(block, output, row), count)
+    while i < end:
+        if part != 0:
+            value = multiply_add(subtract(load_first(block, x, i, part), high), scale, shift)
+            if has_residual(block):
+                value = add(value, load_first(block, residual, i, part))
+            store_first(block, output, i, part, activate(block, value, slope))
+            i += part
+        while i + width <= end:
+            prefetch_output(block, output, i - ahead)
+            if has_residual(block):
+                prefetch(block, residual, i - ahead)
+            value = multiply_add(subtract(load(block, x, i), high), scale, shift)
+            if has_residual(block):
+                value = add(value, load(block, residual, i))
+            write_output(block, output, i, activate(block, value, slope))
+            i += width
+        part = end - i
 
 
-def _write_row_of_gradients(block: Any, row: int, count: int, c: int) -> None:
-    """Write the gradient of x of `count` values from `row` on."""
-    x, grad_x, width = slot(block, Slot.X), slot(block, Slot.GRAD_X), lanes(block)
+def _write_row_of_gradients(
+    block: Any, row: int, count: int, c: int, output: int, beside: int
+) -> None:
+    """Write the gradients of x, and of the residual, of `count` values from `row` on."""
+    x, width = slot(block, Slot.X), lanes(block)
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
     high = peek_one(block, coefficients, c)
     scale = peek_one(block, coefficients, stride + c)
@@ -287,39 +312,77 @@ def _write_row_of_gradients(block: Any, row: int, count: int, c: int) -> None:
     projection = peek_one(block, coefficients, 3 * stride + c)
     constant = peek_one(block, coefficients, 4 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    grad_residual = slot(block, Slot.GRAD_RESIDUAL)
-    is_kept = has_residual(block) and grad_residual != 0
+    has_x, has_beside = output != 0, has_residual(block) and beside != 0
     # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
     is_fixed = slot(block, Slot.M) == 0
     ahead, end = _next_row(block), row + count
     i = row
-    while i + width <= end:
-        prefetch_to_write(block, grad_x, i - ahead)
-        xmu = subtract(load(block, x, i), high)
-        if is_kept:
-            dy = load(block, grad_residual, i)
-        else:
+    part = smaller(values_before_boundary(block, output if has_x else beside, row), count)
+    while i < end:
+        if part != 0:
+            xmu = subtract(load_first(block, x, i, part), high)
+            dy = _gradient_of_part(block, i, part, xmu, scale, shift, slope)
+            if has_beside:
+                store_first(block, beside, i, part, dy)
+            if not is_fixed:
+                dy = multiply_add(xmu, projection, add(dy, constant))
+            if has_x:
+                store_first(block, output, i, part, multiply(dy, scale))
+            i += part
+        while i + width <= end:
+            xmu = subtract(load(block, x, i), high)
             dy = _gradient(block, i, xmu, scale, shift, slope)
-        if not is_fixed:
-            dy = multiply_add(xmu, projection, add(dy, constant))
-        store(block, grad_x, i, multiply(dy, scale))
-        i += width
-    if i < end:
-        rest = end - i
-        xmu = subtract(load_first(block, x, i, rest), high)
-        if is_kept:
-            dy = load_first(block, grad_residual, i, rest)
-        else:
-            dy = _last_gradient(block, i, rest, xmu, scale, shift, slope)
-        if not is_fixed:
-            dy = multiply_add(xmu, projection, add(dy, constant))
-        store_first(block, grad_x, i, rest, multiply(dy, scale))
+            if has_beside:
+                prefetch_output(block, beside, i - ahead)
+                write_output(block, beside, i, dy)
+            if not is_fixed:
+                dy = multiply_add(xmu, projection, add(dy, constant))
+            if has_x:
+                prefetch_output(block, output, i - ahead)
+                write_output(block, output, i, multiply(dy, scale))
+            i += width
+        part = end - i
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _gather_rows(
+    block: Any, n: int, c0: int, c1: int, s0: int, s1: int, output: int, beside: int
+) -> None:
+    """Write the output of a range of channels and S at one n, as long streams."""
+    size, c_all, s_all = value_bytes(block), slot(block, Slot.C), slot(block, Slot.S)
+    room, room_beside, count = scratch(block), scratch(block), s1 - s0
+    per_stream = GATHERED_BYTES // (count * size) if count == s_all else 1
+    for first in range(c0, c1, per_stream):
+        last = smaller(first + per_stream, c1)
+        start = ((n * c_all + first) * s_all + s0) * size
+        # Both tensors begin with a cache line, and so with the same offset.
+        offset, bytes_written = start % CACHE_LINE, (last - first) * count * size
+        source = room + offset - start if output != 0 else 0
+        source_beside = room_beside + offset - start if beside != 0 else 0
+        for c in range(first, last):
+            row = (n * c_all + c) * s_all + s0
+            _write_row(block, row, count, c, source, source_beside)
+        if output != 0:
+            stream_gathered(block, room + offset, output + start, bytes_written)
+        if beside != 0:
+            stream_gathered(block, room_beside + offset, beside + start, bytes_written)
 
 
 @register_jitable(**COMPILE_OPTIONS)
 def map_contiguous(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
     """Write the output of a range of channels, N and S: what was summed last is still cached."""
+    output = slot(block, Slot.GRAD_X) if is_backward(block) else slot(block, Slot.Y)
+    beside = slot(block, Slot.GRAD_RESIDUAL) if is_backward(block) else 0
     for n in range(n1 - 1, n0 - 1, -1):
         for c in range(c0, c1):
             row = (n * slot(block, Slot.C) + c) * slot(block, Slot.S) + s0
-            _write_row(block, row, s1 - s0, c)
+            _write_row(block, row, s1 - s0, c, output, beside)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def map_gathered(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
+    """Do what `map_contiguous` does, and gather short rows before they are streamed."""
+    output = slot(block, Slot.GRAD_X) if is_backward(block) else slot(block, Slot.Y)
+    beside = slot(block, Slot.GRAD_RESIDUAL) if is_backward(block) else 0
+    for n in range(n1 - 1, n0 - 1, -1):
+        _gather_rows(block, n, c0, c1, s0, s1, output, beside)

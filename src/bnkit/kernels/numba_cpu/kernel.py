@@ -122,7 +122,8 @@ class NumbaKernel(FusingKernel):
         slots[Slot.MEAN], slots[Slot.INVSTD] = address(given[0]), address(given[1])
         slots[Slot.Y], slots[Slot.WEIGHT] = address(y), address(weight)
         slots[Slot.BIAS] = address(bias)
-        configuration = forward_configuration(x, weight if weight is not None else bias)
+        parameter = weight if weight is not None else bias
+        configuration = forward_configuration(x, parameter, output=y)
         run_pass(configuration, x, (_COEFFICIENTS, _MAP), slots)
         return y
 
@@ -165,7 +166,7 @@ class NumbaKernel(FusingKernel):
         slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = address(grad_output), address(grad_x)
         slots[Slot.WEIGHT], slots[Slot.M] = address(weight), m
         groups = ((Phase.SHIFT, Phase.COEFFICIENTS), _MAP)
-        run_pass(backward_configuration(x, weight), x, groups, slots)
+        run_pass(backward_configuration(x, weight, output=grad_x), x, groups, slots)
         return grad_x
 
     def backward_input_fixed(
@@ -252,7 +253,7 @@ class NumbaKernel(FusingKernel):
         if parameter is None:
             parameter = running_mean
         configuration = forward_configuration(
-            x, parameter, activation, has_residual=residual is not None
+            x, parameter, activation, has_residual=residual is not None, output=y
         )
         groups: _Groups
         if not uses_batch_statistics:
@@ -305,16 +306,18 @@ class NumbaKernel(FusingKernel):
         elif wants_residual:
             grad_residual = empty_like(x)
             slots[Slot.GRAD_RESIDUAL] = address(grad_residual)
-        # The gradient of a residual behind an activation is written along with the sums.
         needs_sums = wants_weight or wants_bias or (wants_x and uses_batch_statistics)
-        needs_sums = needs_sums or slots[Slot.GRAD_RESIDUAL] != 0
         groups: _Groups = (
             (*_STATISTICS, _COEFFICIENTS) if needs_sums else ((Phase.SHIFT, Phase.COEFFICIENTS),)
         )
-        if wants_x:
+        if wants_x or slots[Slot.GRAD_RESIDUAL] != 0:
             groups = (*groups, _MAP)
         configuration = backward_configuration(
-            x, weight if weight is not None else bias, activation, has_residual=y is not None
+            x,
+            weight if weight is not None else bias,
+            activation,
+            has_residual=y is not None,
+            output=grad_x if wants_x else grad_residual,
         )
         run_pass(configuration, x, groups, slots)
         return FusedGradients(grad_x, grad_weight, grad_bias, grad_residual)

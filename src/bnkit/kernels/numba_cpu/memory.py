@@ -23,16 +23,37 @@ from bnkit.kernels.numba_cpu.llvm_types import (
     masked_function,
     narrowed,
     pointer_to,
+    prefetch_line,
     size_of,
     splat,
     widened,
 )
-from bnkit.kernels.numba_cpu.problem import CHANNELS_PER_PASS, Slot
+from bnkit.kernels.numba_cpu.problem import CHANNELS_PER_PASS
+
+
+def constant_slot(builder: Any, block: Any, index: Any) -> Any:
+    """Return the LLVM that reads a slot that no program writes."""
+    load = builder.load(builder.gep(block, [index]))
+    load.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return load
 
 
 @intrinsic
 def slot(_: Any, block: Any, index: Any) -> Any:
-    """Return the number in a slot of the block."""
+    """Return the number in a slot of the block that no program writes.
+
+    So it is read once, before a loop, whatever the loop writes.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return constant_slot(builder, *arguments)
+
+    return types.int64(block, index), generate
+
+
+@intrinsic
+def written_slot(_: Any, block: Any, index: Any) -> Any:
+    """Return the number in a slot that a program may have written."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load(builder.gep(arguments[0], [arguments[1]]))
@@ -42,7 +63,7 @@ def slot(_: Any, block: Any, index: Any) -> Any:
 
 @intrinsic
 def put_slot(_: Any, block: Any, index: Any, value: Any) -> Any:
-    """Write a number into a slot."""
+    """Write a number into a slot, for `written_slot`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]]))
@@ -56,21 +77,9 @@ def double_slot(_: Any, block: Any, index: Any) -> Any:
     """Return the double whose bits are in a slot."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.load(builder.gep(arguments[0], [arguments[1]]))
-        return builder.bitcast(bits, DOUBLE)
+        return builder.bitcast(constant_slot(builder, *arguments), DOUBLE)
 
     return types.float64(block, index), generate
-
-
-@intrinsic
-def next_task(_: Any, block: Any) -> Any:
-    """Return the number of the next task; no two callers get the same."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        counter = builder.gep(arguments[0], [I64(int(Slot.NEXT_TASK))])
-        return builder.atomic_rmw("add", counter, I64(1), "monotonic")
-
-    return types.int64(block), generate
 
 
 @intrinsic
@@ -163,27 +172,15 @@ def store_first(_: Any, block: Any, base: Any, index: Any, count: Any, values: A
     return types.void(block, types.int64, types.int64, types.int64, values), generate
 
 
-def _prefetch(*, writes: bool) -> Any:
-    @intrinsic
-    def prefetch(_: Any, block: Any, base: Any, index: Any) -> Any:
-        """Ask for the cache line of that index; it may lie beyond the tensor."""
+@intrinsic
+def prefetch(_: Any, block: Any, base: Any, index: Any) -> Any:
+    """Ask for the cache line of that index; it may lie beyond the tensor."""
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            byte = ir.IntType(8)
-            pointer = pointer_to(builder, arguments[1], arguments[2], size_of(block), byte)
-            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), I32, I32, I32])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            keep_in_all_caches, data = 3, 1
-            constants = [I32(number) for number in (int(writes), keep_in_all_caches, data)]
-            builder.call(function, [pointer, *constants])
-            return context.get_dummy_value()
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        prefetch_line(builder, block, arguments[1], arguments[2], writes=False)
+        return context.get_dummy_value()
 
-        return types.void(block, types.int64, types.int64), generate
-
-    return prefetch
-
-
-prefetch, prefetch_to_write = _prefetch(writes=False), _prefetch(writes=True)
+    return types.void(block, types.int64, types.int64), generate
 
 
 @intrinsic

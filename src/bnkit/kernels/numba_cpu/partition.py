@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from bnkit.kernels.numba_cpu.problem import BYTES_PER_PASS, CHANNELS_LAST, CHANNELS_PER_PASS
+from bnkit.kernels.numba_cpu.problem import (
+    BYTES_PER_PASS,
+    CACHE_LINE,
+    CHANNELS_LAST,
+    CHANNELS_PER_PASS,
+)
 
 # So many tasks for each thread, so that one that is held up is made up for by the others.
 _TASKS_PER_THREAD = 4
-_CACHE_LINE = 64
 # Values below which waking other threads takes longer than the work.
 _ONE_THREAD = 2**15
 
@@ -62,7 +66,7 @@ def _channels_per_task(sizes: Sizes) -> int:
     """
     row = sizes.s * sizes.value_bytes
     fitting = max(1, min(BYTES_PER_PASS // row, CHANNELS_PER_PASS))
-    whole_lines = _CACHE_LINE // math.gcd(row, _CACHE_LINE)
+    whole_lines = CACHE_LINE // math.gcd(row, CACHE_LINE)
     if whole_lines > CHANNELS_PER_PASS:
         return fitting
     return max(fitting // whole_lines, 1) * whole_lines

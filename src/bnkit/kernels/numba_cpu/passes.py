@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bnkit.kernels.numba_cpu import team
 from bnkit.kernels.numba_cpu.compilation import address_of
-from bnkit.kernels.numba_cpu.partition import Partition, Sizes, pieces, whole_channels
+from bnkit.kernels.numba_cpu.partition import Sizes, pieces, whole_channels
 from bnkit.kernels.numba_cpu.problem import (
+    CACHE_LINE,
+    CACHED,
     CHANNELS_LAST,
     CONTIGUOUS,
+    GATHERED,
+    GATHERED_BYTES,
+    MOST_ROUNDS,
     PARTIAL_ROWS,
+    STREAMED,
     Configuration,
-    Phase,
     Slot,
 )
 
@@ -27,14 +34,16 @@ DTYPES = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
-_COUNT = len(Slot)
+_COUNT = max(Slot) + 1
 _SIZES = slice(Slot.N, Slot.STRIDE + 1)
 # Rows of the workspace beside the partial sums: the shift, and up to five coefficients.
 _ROWS = 6
 _WIDEST_VECTOR = 16
-# Channels from which on it pays to share the phases per channel among the threads.
-_MANY_CHANNELS = 1024
-_PER_CHANNEL_STEP = 256
+# Channels that a thread takes at least in the phases that read values per channel.
+_FEWEST_CHANNELS = 64
+# Bytes of an output that the next operator would not find in a cache: it, and what it was made
+# from, are more than last-level caches have for one process.
+_TOO_LARGE_TO_STAY = 2**22
 
 
 Slots = list[int]
@@ -94,14 +103,44 @@ def forward_configuration(
     activation: str | None = None,
     *,
     has_residual: bool = False,
+    output: Tensor | None = None,
     is_backward: bool = False,
 ) -> Configuration:
-    """Return what the forward program is compiled for; `parameter` is weight, bias or alike."""
+    """Return what the forward program is compiled for.
+
+    Args:
+        x: the input.
+        parameter: weight, bias or alike, or None.
+        activation, has_residual: what follows.
+        output: y, or None if none is written.
+        is_backward: see `backward_configuration`.
+    """
     dtype = DTYPES[x.dtype]
     parameter_dtype = dtype if parameter is None else DTYPES[parameter.dtype]
     layout = layout_of(x)
     assert layout is not None
-    return Configuration(dtype, parameter_dtype, layout, activation, has_residual, is_backward)
+    return Configuration(
+        dtype,
+        parameter_dtype,
+        layout,
+        activation,
+        has_residual,
+        is_backward,
+        stores=_stores(output, layout),
+    )
+
+
+def _stores(output: Tensor | None, layout: str) -> str:
+    """Return how an output is written: past the caches if it would not stay in them anyway."""
+    if output is None or output.data_ptr() % CACHE_LINE:
+        return CACHED
+    size, (n, c) = output.element_size(), output.shape[:2]
+    if output.numel() * size < _TOO_LARGE_TO_STAY:
+        return CACHED
+    if layout == CHANNELS_LAST:
+        return CACHED if c % _WIDEST_VECTOR else STREAMED
+    row_bytes = output.numel() // (n * c) * size
+    return STREAMED if row_bytes % CACHE_LINE == 0 or row_bytes > GATHERED_BYTES else GATHERED
 
 
 def backward_configuration(
@@ -110,19 +149,20 @@ def backward_configuration(
     activation: str | None = None,
     *,
     has_residual: bool = False,
+    output: Tensor | None = None,
 ) -> Configuration:
-    """Return what the backward program is compiled for; a residual counts behind an activation."""
+    """Return what the backward program is compiled for; a residual counts behind an activation.
+
+    `output` is the gradient of x, or None if none is written; the rest as above.
+    """
     return forward_configuration(
-        x, parameter, activation, has_residual=has_residual, is_backward=True
+        x,
+        parameter,
+        activation,
+        has_residual=has_residual,
+        output=output,
+        is_backward=True,
     )
-
-
-def _sizes_of(x: Tensor, layout: str) -> Sizes:
-    c = x.shape[1]
-    if layout == CHANNELS_LAST:
-        return Sizes(x.numel() // c, c, 1, layout, x.element_size())
-    n = x.shape[0]
-    return Sizes(n, c, x.numel() // (n * c), layout, x.element_size())
 
 
 def run_pass(
@@ -142,59 +182,65 @@ def run_pass(
     """
     if x.numel() == 0:
         return
-    sizes, threads = _sizes_of(x, configuration.layout), team.threads()
+    plan = _plan(tuple(x.shape), x.element_size(), configuration.layout, team.threads())
+    workspace = torch.empty(plan.workspace, dtype=torch.float64, device=x.device)
+    start = workspace.data_ptr()
+    slots[: Slot.X] = plan.slots
+    if plan.is_whole:
+        slots[Slot.GROUPS], slots[Slot.FIRST_GROUP] = 1, sum(map(sum, groups))
+    else:
+        slots[Slot.GROUPS] = len(groups)
+        slots[Slot.FIRST_GROUP : Slot.FIRST_GROUP + len(groups)] = map(sum, groups)
+    counters = array("q", plan.counters)
+    slots[Slot.COUNTERS], slots[Slot.X] = counters.buffer_info()[0], x.data_ptr()
+    row = 8 * slots[Slot.STRIDE]
+    slots[Slot.SHIFT], slots[Slot.COEFFICIENTS] = start, start + row
+    slots[Slot.PARTIALS] = start + _ROWS * row
+    block = array("q", slots)
+    team.run(address_of(configuration), block.buffer_info()[0], plan.threads)
+
+
+class _Plan(NamedTuple):
+    """What depends on the sizes of a tensor and on the number of threads alone.
+
+    Attributes:
+        slots: those before `Slot.X`.
+        workspace: in doubles.
+        counters: zeros.
+        is_whole: whether tasks have all values of their channels.
+        threads: how many it is for.
+    """
+
+    slots: list[int]
+    workspace: int
+    counters: bytes
+    is_whole: bool
+    threads: int
+
+
+@lru_cache(maxsize=512)
+def _plan(shape: tuple[int, ...], value_bytes: int, layout: str, threads: int) -> _Plan:
+    n, c, s = shape[0], shape[1], math.prod(shape[2:])
+    sizes = Sizes(n, c, s, layout, value_bytes)
+    if layout == CHANNELS_LAST:
+        sizes = Sizes(n * s, c, 1, layout, value_bytes)
     whole = whole_channels(sizes, threads)
     partition = whole or pieces(sizes, threads)
-    stride = -(-sizes.c // _WIDEST_VECTOR) * _WIDEST_VECTOR
-    workspace = torch.empty(
-        (PARTIAL_ROWS * partition.parts + _ROWS) * stride, dtype=torch.float64, device=x.device
-    )
-    slots[Slot.X] = x.data_ptr()
-    block = _block(slots, sizes, partition, stride, workspace.data_ptr())
-    program = address_of(configuration)
-    if whole is not None:
-        phases = sum(map(sum, groups))
-        _launch(program, block, phases, partition.tasks, partition.threads)
-        return
-    for group in groups:
-        _launch_group(program, block, sum(group), sizes, partition)
-        if block[Slot.IS_RESCAN]:
-            _launch_group(program, block, int(Phase.SUM), sizes, partition)
-            _launch_group(program, block, int(Phase.FINISH), sizes, partition)
-            block[Slot.IS_RESCAN] = 0
+    regions = partition.threads
+    stride = _rounded_up(c, _WIDEST_VECTOR)
+    slots = no_slots()
+    slots[Slot.THREAD_NUMBER] = team.thread_number()
+    slots[Slot.BARRIER] = team.barrier() if regions > 1 else 0
+    slots[Slot.REGIONS], slots[Slot.TASKS] = regions, partition.tasks
+    slots[Slot.CHANNELS_PER_STEP] = _rounded_up(-(-c // regions), _FEWEST_CHANNELS)
+    slots[_SIZES] = [sizes.n, c, sizes.s, partition.c, partition.n, partition.s, stride]
+    workspace = (PARTIAL_ROWS * partition.parts + _ROWS) * stride
+    counters = bytes(MOST_ROUNDS * regions * CACHE_LINE)
+    return _Plan(slots[: Slot.X], workspace, counters, whole is not None, regions)
 
 
-def _launch_group(
-    program: int, block: array[int], phases: int, sizes: Sizes, partition: Partition
-) -> None:
-    """Run phases: over all tasks if they read x, else once for each channel."""
-    if phases & (Phase.SUM | Phase.MAP):
-        _launch(program, block, phases, partition.tasks, partition.threads)
-    elif sizes.c < _MANY_CHANNELS:
-        _launch(program, block, phases, 1, 1)
-    else:
-        block[Slot.CHANNELS_PER_TASK] = _PER_CHANNEL_STEP
-        tasks = -(-sizes.c // _PER_CHANNEL_STEP)
-        _launch(program, block, phases, tasks, partition.threads)
-        block[Slot.CHANNELS_PER_TASK] = partition.c
-
-
-def _launch(program: int, block: array[int], phases: int, tasks: int, threads: int) -> None:
-    block[Slot.NEXT_TASK], block[Slot.TASKS], block[Slot.PHASES] = 0, tasks, phases
-    block[Slot.REGIONS] = min(threads, tasks)
-    team.run(program, block.buffer_info()[0], threads)
-
-
-def _block(
-    slots: Slots, sizes: Sizes, partition: Partition, stride: int, workspace: int
-) -> array[int]:
-    """Return what the program is given, as it lies in memory."""
-    slots[_SIZES] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
-    row = 8 * stride
-    slots[Slot.SHIFT] = workspace
-    slots[Slot.COEFFICIENTS] = workspace + row
-    slots[Slot.PARTIALS] = workspace + _ROWS * row
-    return array("q", slots)
+def _rounded_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
 
 
 @lru_cache

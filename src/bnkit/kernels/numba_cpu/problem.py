@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 CONTIGUOUS = "contiguous"
 CHANNELS_LAST = "channels-last"
+CACHED, STREAMED, GATHERED = "cached", "streamed", "gathered"
 
 
 class Configuration(NamedTuple):
@@ -19,6 +20,8 @@ class Configuration(NamedTuple):
         activation: "relu", "leaky_relu", "relu6" or None.
         has_residual: whether a residual is added before the activation.
         is_backward: whether this is the program of the backward pass.
+        stores: how y, or the gradient of x, is written: CACHED; STREAMED, past the caches; or
+            GATHERED, which streams what rows shorter than a line's multiple make together.
     """
 
     dtype: str
@@ -27,21 +30,39 @@ class Configuration(NamedTuple):
     activation: str | None = None
     has_residual: bool = False
     is_backward: bool = False
+    stores: str = CACHED
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the tensors are too large for the caches."""
+        return self.stores != CACHED
+
+
+# Groups of phases in one pass, and rounds: a poor shift takes two more.
+MOST_GROUPS = 5
+MOST_ROUNDS = MOST_GROUPS + 2
 
 
 class Slot(IntEnum):
     """Where a number stands in the block: addresses (0: absent), sizes, and doubles by their bits.
 
-    A task is a range of channels × a range of N × a range of S; tasks are numbered channels first.
+    A task is a range of channels × a range of N × a range of S; tasks are numbered channels first,
+    and divided into as many regions as there are threads. At COUNTERS a cache line for each region
+    of each round counts the tasks that have been taken; a round runs a group of phases.
     Arrays per channel are float64, but for the coefficients, which have the dtype of arithmetic.
     Coefficients are rows of `STRIDE` values, so that whole vectors fit. So are the partial sums:
     for each part of N and S, two rows of doubles, and two rows for sums that are still short.
     """
 
-    NEXT_TASK = 0
-    TASKS = auto()
+    COUNTERS = 0
+    THREAD_NUMBER = auto()
+    BARRIER = auto()
     REGIONS = auto()
-    PHASES = auto()
+    GROUPS = auto()
+    FIRST_GROUP = auto()
+    LAST_GROUP = FIRST_GROUP + MOST_GROUPS - 1
+    TASKS = auto()
+    CHANNELS_PER_STEP = auto()
     N = auto()
     C = auto()
     S = auto()
@@ -69,7 +90,7 @@ class Slot(IntEnum):
     SHIFT = auto()
     PARTIALS = auto()
     COEFFICIENTS = auto()
-    IS_RESCAN = auto()
+    FOUND_POOR_SHIFT = auto()
     EPS = auto()
     MOMENTUM = auto()
     NEGATIVE_SLOPE = auto()
@@ -112,10 +133,15 @@ SHIFT_SAMPLES = 8
 CHANNELS_PER_PASS = 32
 # What one task reads of memory in one go, at least.
 BYTES_PER_PASS = 4096
+CACHE_LINE = 64
+# What is gathered before it is streamed: as much as there is room for, whatever its offset.
+GATHERED_BYTES = BYTES_PER_PASS - CACHE_LINE
 # Rows of channels-last data that are summed before they join a double.
-ROWS_PER_SUM = 256
-# Rows of channels-last data that are read side by side.
+ROWS_PER_SUM = 32
+# Rows of channels-last data that are read side by side, out of a cache.
 ROWS_AT_ONCE = 4
+# How far ahead of a long read its lines are asked for.
+PREFETCH_BYTES = 4096
 # (mean − shift)²/var beyond which a channel is summed once more around its mean: cancellation
 # would take more than two bits from the variance.
 SHIFT_LIMIT = 4.0

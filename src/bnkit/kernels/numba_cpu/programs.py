@@ -11,14 +11,22 @@ from typing import Any
 
 from numba.extending import overload, register_jitable
 
-from bnkit.kernels.numba_cpu.arithmetic import is_double, rounded
-from bnkit.kernels.numba_cpu.channels_last import map_channels_last, sum_channels_last
-from bnkit.kernels.numba_cpu.contiguous import map_contiguous, sum_contiguous
+from bnkit.kernels.numba_cpu.arithmetic import is_double, rounded, smaller
+from bnkit.kernels.numba_cpu.channels_last import (
+    choose_shifts_channels_last,
+    map_channels_last,
+    sum_channels_last,
+)
+from bnkit.kernels.numba_cpu.contiguous import (
+    choose_shifts_contiguous,
+    map_contiguous,
+    map_gathered,
+    sum_contiguous,
+)
 from bnkit.kernels.numba_cpu.memory import (
     arithmetic_at,
     double_at,
     double_slot,
-    next_task,
     parameter_at,
     poke_one,
     put_double,
@@ -26,16 +34,22 @@ from bnkit.kernels.numba_cpu.memory import (
     put_slot,
     slot,
     value_at,
+    written_slot,
 )
 from bnkit.kernels.numba_cpu.problem import (
     CHANNELS_LAST,
     COMPILE_OPTIONS,
+    GATHERED,
     PARTIAL_ROWS,
     SHIFT_LIMIT,
-    SHIFT_SAMPLES,
     Phase,
     Slot,
 )
+from bnkit.kernels.numba_cpu.streaming import finish_output
+from bnkit.kernels.numba_cpu.turns import next_task, thread_number, wait_for_all
+
+_SUM, _FINISH = int(Phase.SUM), int(Phase.FINISH)
+_READS_TENSORS = int(Phase.SUM | Phase.MAP)
 
 
 def _sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int) -> None:
@@ -54,8 +68,9 @@ def _map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> No
 
 @overload(_map, jit_options=COMPILE_OPTIONS)
 def _choose_map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> Any:
-    is_last = block.configuration.layout == CHANNELS_LAST
-    return map_channels_last if is_last else map_contiguous
+    if block.configuration.layout == CHANNELS_LAST:
+        return map_channels_last
+    return map_gathered if block.configuration.stores == GATHERED else map_contiguous
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -75,19 +90,14 @@ def _sum_of_parts(block: Any, row: int, c: int) -> float:
     return result
 
 
-@register_jitable(**COMPILE_OPTIONS)
-def _choose_shift(block: Any, c: int) -> None:
-    """Keep the mean of a few values of a channel: near its mean, if they are like the others."""
-    channels, size = slot(block, Slot.C), slot(block, Slot.S)
-    # Along the first row, which is about to be read, or over N, where channels lie side by side.
-    length = size if size >= SHIFT_SAMPLES else slot(block, Slot.N) * size
-    count = min(SHIFT_SAMPLES, length)
-    mean = 0.0
-    for sample in range(count):
-        i = sample * (length // count)
-        mean += value_at(block, slot(block, Slot.X), (i // size * channels + c) * size + i % size)
-    mean /= count
-    poke_one(block, slot(block, Slot.SHIFT), c, mean if math.isfinite(mean) else 0.0)
+def _choose_shifts(block: Any, c0: int, c1: int) -> None:
+    """Keep the mean of a few values of each channel: near its mean, if they are like the others."""
+
+
+@overload(_choose_shifts, jit_options=COMPILE_OPTIONS)
+def _choose_choose_shifts(block: Any, c0: int, c1: int) -> Any:
+    is_last = block.configuration.layout == CHANNELS_LAST
+    return choose_shifts_channels_last if is_last else choose_shifts_contiguous
 
 
 @register_jitable(**COMPILE_OPTIONS)
@@ -96,20 +106,22 @@ def _sum_in_doubles(block: Any, c: int) -> tuple[float, float]:
 
     It takes long; the first NaN, of which a diverged training has many, ends it.
     """
-    channels, size, x = slot(block, Slot.C), slot(block, Slot.S), slot(block, Slot.X)
-    m = slot(block, Slot.N) * size
+    x, size, rows = slot(block, Slot.X), slot(block, Slot.S), slot(block, Slot.N)
+    jump, m = slot(block, Slot.C) * size, rows * size
     mean = 0.0
-    for i in range(m):
-        mean += value_at(block, x, (i // size * channels + c) * size + i % size)
+    for n in range(rows):
+        for i in range(n * jump + c * size, n * jump + (c + 1) * size):
+            mean += value_at(block, x, i)
         if math.isnan(mean):
             return mean, mean
     mean /= m
     if math.isinf(mean):
         return mean, math.nan
     var = 0.0
-    for i in range(m):
-        xmu = value_at(block, x, (i // size * channels + c) * size + i % size) - mean
-        var += xmu * xmu
+    for n in range(rows):
+        for i in range(n * jump + c * size, n * jump + (c + 1) * size):
+            xmu = value_at(block, x, i) - mean
+            var += xmu * xmu
     return mean, var / m
 
 
@@ -147,7 +159,8 @@ def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
         return True
     delta = sum_xmk / m
     # The difference of two roundings may fall below zero in a constant channel.
-    var = max(sum_squares / m - delta * delta, 0.0)
+    var = sum_squares / m - delta * delta
+    var = max(var, 0.0)
     mean = arithmetic_at(block, slot(block, Slot.SHIFT), c) + delta
     # No wider dtype is left to take up what rounding takes from the sums of doubles.
     is_poor = is_double(block) or delta * delta > SHIFT_LIMIT * var
@@ -216,46 +229,69 @@ def _finish_gradients(block: Any, c: int, low: float) -> None:
 
 
 def _run(
-    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+    block: Any,
+    phases: int,
+    is_rescan: bool,
+    c0: int,
+    c1: int,
+    n0: int,
+    n1: int,
+    s0: int,
+    s1: int,
+    sums: int,
 ) -> None:
     """Run the phases on one task."""
 
 
 @overload(_run, jit_options=COMPILE_OPTIONS)
 def _choose_run(
-    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+    block: Any,
+    phases: int,
+    is_rescan: bool,
+    c0: int,
+    c1: int,
+    n0: int,
+    n1: int,
+    s0: int,
+    s1: int,
+    sums: int,
 ) -> Any:
     return _run_backward if block.configuration.is_backward else _run_forward
 
 
 @register_jitable(**COMPILE_OPTIONS)
-def _finish_all(
-    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
-) -> None:
-    """Finish the channels of a task, if need be after summing once more around better shifts."""
-    is_poor = False
+def _finish_channels(block: Any, c0: int, c1: int, is_rescan: bool) -> bool:
+    """Finish the statistics of channels; or return False, where a shift was a poor one."""
+    is_fine = True
     for c in range(c0, c1):
-        if not _finish_statistics(block, c, slot(block, Slot.IS_RESCAN) != 0):
-            is_poor = True
-    if is_poor and phases & Phase.SUM:
-        # This task has all values of its channels, and they are in the cache.
-        _sum(block, c0, c1, n0, n1, s0, s1, sums)
-        for c in range(c0, c1):
-            _finish_statistics(block, c, True)
-    elif is_poor:
-        put_slot(block, Slot.IS_RESCAN, 1)
+        is_fine &= _finish_statistics(block, c, is_rescan)
+    return is_fine
 
 
 def _run_forward(
-    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+    block: Any,
+    phases: int,
+    is_rescan: bool,
+    c0: int,
+    c1: int,
+    n0: int,
+    n1: int,
+    s0: int,
+    s1: int,
+    sums: int,
 ) -> None:
     if phases & Phase.SHIFT:
-        for c in range(c0, c1):
-            _choose_shift(block, c)
-    if phases & Phase.SUM:
-        _sum(block, c0, c1, n0, n1, s0, s1, sums)
-    if phases & Phase.FINISH:
-        _finish_all(block, phases, c0, c1, n0, n1, s0, s1, sums)
+        _choose_shifts(block, c0, c1)
+    while True:
+        if phases & Phase.SUM:
+            _sum(block, c0, c1, n0, n1, s0, s1, sums)
+        if not phases & Phase.FINISH or _finish_channels(block, c0, c1, is_rescan):
+            break
+        put_slot(block, Slot.FOUND_POOR_SHIFT, 1)
+        if not phases & Phase.SUM:
+            break
+        # This task has all values of its channels, and they are in the cache: once more.
+        is_rescan = True
     for c in range(c0, c1):
         if phases & Phase.FIXED:
             mean = parameter_at(block, slot(block, Slot.RUNNING_MEAN), c)
@@ -269,7 +305,16 @@ def _run_forward(
 
 
 def _run_backward(
-    block: Any, phases: int, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
+    block: Any,
+    phases: int,
+    is_rescan: bool,
+    c0: int,
+    c1: int,
+    n0: int,
+    n1: int,
+    s0: int,
+    s1: int,
+    sums: int,
 ) -> None:
     if phases & Phase.SHIFT:
         for c in range(c0, c1):
@@ -287,27 +332,58 @@ def _run_backward(
 
 
 def program(block: Any) -> None:
-    """Run the phases on tasks until none is left."""
-    c_step, n_step = slot(block, Slot.CHANNELS_PER_TASK), slot(block, Slot.N_PER_TASK)
-    s_step, stride = slot(block, Slot.S_PER_TASK), slot(block, Slot.STRIDE)
-    c_parts = _ceiling(slot(block, Slot.C), c_step)
-    s_parts = _ceiling(slot(block, Slot.S), s_step)
-    tasks, regions = slot(block, Slot.TASKS), slot(block, Slot.REGIONS)
-    per_region = _ceiling(tasks, regions)
+    """Run the groups of phases on all tasks, each group when all threads are through with the last.
+
+    A thread begins with the tasks of its own region, the same in every round and pass: what it read
+    and wrote is in its own cache. Then it helps with the regions of the others. Where a shift was
+    found to be poor, SUM and FINISH are run once more.
+    """
+    channels, regions, stride = (
+        slot(block, Slot.C),
+        slot(block, Slot.REGIONS),
+        slot(block, Slot.STRIDE),
+    )
+    n_step, s_step = slot(block, Slot.N_PER_TASK), slot(block, Slot.S_PER_TASK)
+    s_parts, own = _ceiling(slot(block, Slot.S), s_step), thread_number(block)
+    group, number, is_rescan = 0, 0, False
+    phases = slot(block, Slot.FIRST_GROUP)
     while True:
-        turn = next_task(block)
-        if turn >= regions * per_region:
-            return
-        if slot(block, Slot.PHASES) == Phase.MAP:
-            # Backwards: what was summed last is still cached.
-            turn = regions * per_region - 1 - turn
-        # Threads that run at the same time work on memory far apart.
-        task = turn % regions * per_region + turn // regions
-        if task >= tasks:
-            continue
-        part = task // c_parts
-        c0, n0, s0 = task % c_parts * c_step, part // s_parts * n_step, part % s_parts * s_step
-        c1, n1 = min(c0 + c_step, slot(block, Slot.C)), min(n0 + n_step, slot(block, Slot.N))
-        s1 = min(s0 + s_step, slot(block, Slot.S))
-        sums = slot(block, Slot.PARTIALS) + part * 8 * PARTIAL_ROWS * stride
-        _run(block, slot(block, Slot.PHASES), c0, c1, n0, n1, s0, s1, sums)
+        tasks, c_step = slot(block, Slot.TASKS), slot(block, Slot.CHANNELS_PER_TASK)
+        if not phases & _READS_TENSORS:
+            c_step = slot(block, Slot.CHANNELS_PER_STEP)
+            tasks = _ceiling(channels, c_step)
+        per_region, c_parts = _ceiling(tasks, regions), _ceiling(channels, c_step)
+        for other in range(regions):
+            region = (own + other) % regions
+            count = smaller(per_region, tasks - region * per_region)
+            while True:
+                turn = next_task(block, number * regions + region)
+                if turn >= count:
+                    break
+                # Backwards: what was summed last is still cached.
+                turn = count - 1 - turn if phases == Phase.MAP else turn
+                part, c0 = divmod(region * per_region + turn, c_parts)
+                c0 *= c_step
+                n0, s0 = part // s_parts * n_step, part % s_parts * s_step
+                c1, n1 = smaller(c0 + c_step, channels), smaller(n0 + n_step, slot(block, Slot.N))
+                s1 = smaller(s0 + s_step, slot(block, Slot.S))
+                sums = slot(block, Slot.PARTIALS) + part * 8 * PARTIAL_ROWS * stride
+                _run(block, phases, is_rescan, c0, c1, n0, n1, s0, s1, sums)
+        number += 1
+        if is_rescan and phases == Phase.SUM:
+            phases = _FINISH
+        else:
+            if phases == Phase.FINISH and not is_rescan:
+                wait_for_all(block)
+                is_rescan = written_slot(block, Slot.FOUND_POOR_SHIFT) != 0
+            else:
+                is_rescan = False
+            if is_rescan:
+                phases = _SUM
+            else:
+                group += 1
+                if group == slot(block, Slot.GROUPS):
+                    break
+                phases = slot(block, Slot.FIRST_GROUP + group)
+        wait_for_all(block)
+    finish_output(block)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+_FUNCTIONS = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num")
 _Parallel = Callable[[int, int, int, int], None]
 
 # A forked child has none of its parent's threads, and OpenMP does not know it.
@@ -55,16 +56,44 @@ def _alone(program: int) -> Callable[[int], None]:
 
 
 @cache
+def thread_number() -> int:
+    """Return the address of OpenMP's function that numbers the threads of a team from 0 on."""
+    return _address("omp_get_thread_num")
+
+
+@cache
+def barrier() -> int:
+    """Return the address of OpenMP's function in which a team waits until all are there."""
+    return _address("GOMP_barrier")
+
+
+def _address(function: str) -> int:
+    address = ctypes.cast(getattr(_library(), function), ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
+@cache
 def _parallel() -> _Parallel | None:
     """Return GOMP_parallel(function, data, threads, flags) of the library that torch uses."""
+    library = _library()
+    if library is None:
+        return None
+    function = library.GOMP_parallel
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    function.restype = None
+    return function  # type: ignore[no-any-return]
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Return torch's library, through which its GNU OpenMP is reached; None if it has none."""
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
         path = Path(torch.__file__).parent / "lib" / name
         if path.exists():
             try:
-                function = ctypes.CDLL(str(path)).GOMP_parallel
-            except (OSError, AttributeError):
+                library = ctypes.CDLL(str(path))
+            except OSError:
                 return None
-            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-            function.restype = None
-            return function
+            return library if all(hasattr(library, name) for name in _FUNCTIONS) else None
     return None
