@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bnkit.errors import BnkitError as BnkitError
     from bnkit.kernels.dispatch import kernel_for as kernel_for
     from bnkit.kernels.dispatch import use_kernel as use_kernel
+    from bnkit.kernels.numba_cpu.output_memory import empty_cache as empty_cache
     from bnkit.layers.batch_norm import BatchNorm1d as BatchNorm1d
     from bnkit.layers.batch_norm import BatchNorm2d as BatchNorm2d
     from bnkit.layers.batch_norm import BatchNorm3d as BatchNorm3d
@@ -34,6 +35,7 @@ __getattr__, __dir__ = attach(
         "BnkitError": "bnkit.errors",
         "accelerate": "bnkit.rewrite.acceleration",
         "compile_reports": "bnkit.compilation.graph_report",
+        "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",

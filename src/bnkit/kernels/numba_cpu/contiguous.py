@@ -82,8 +82,9 @@ def choose_shifts_contiguous(block: Any, c0: int, c1: int) -> None:
 
 @register_jitable(**COMPILE_OPTIONS)
 def _channels_per_pass(block: Any) -> int:
-    fitting: int = BYTES_PER_PASS // (slot(block, Slot.S) * value_bytes(block))
-    return larger(1, smaller(CHANNELS_PER_PASS, fitting))
+    fitting = BYTES_PER_PASS // (slot(block, Slot.S) * value_bytes(block))
+    channels: int = larger(1, smaller(CHANNELS_PER_PASS, fitting))
+    return channels
 
 
 @register_jitable(**COMPILE_OPTIONS)

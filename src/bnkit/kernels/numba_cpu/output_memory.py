@@ -80,7 +80,7 @@ def _holders(block: _Block) -> tuple[int, int]:
 @cache
 def _holders_of_free() -> tuple[int, int]:
     """Return what `_holders` counts where nobody but the block holds the storage."""
-    return _holders(_Block(torch.UntypedStorage(1, device="cpu"), 1))
+    return _holders(_Block(_new_storage(1), 1))
 
 
 @cache
@@ -89,7 +89,7 @@ def _can_tell() -> bool:
     is_locked: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     if not is_locked() or not hasattr(torch._C, "_storage_Use_Count"):
         return False
-    block = _Block(torch.UntypedStorage(1, device="cpu"), 1)
+    block = _Block(_new_storage(1), 1)
     alone = _holders(block)
     tensor = torch.empty(0, dtype=torch.uint8, device="cpu").set_(block.storage)
     held = _holders(block)
@@ -115,7 +115,7 @@ class _Cache:
             block = self._reusable(size)
             if block is None:
                 self._make_room(size)
-                block = _Block(_huge_pages(torch.UntypedStorage(size, device="cpu")), size)
+                block = _Block(_huge_pages(_new_storage(size)), size)
             self.blocks.setdefault(size, []).append(block)
             block.last_use = now
             y = torch.empty(0, dtype=like.dtype, device="cpu")
@@ -174,6 +174,10 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_cache.lock.release,
         after_in_child=_cache.lock.release,
     )
+
+
+def _new_storage(size: int) -> torch.UntypedStorage:
+    return torch.UntypedStorage(size, device="cpu")  # type: ignore[no-untyped-call]
 
 
 def _huge_pages(storage: torch.UntypedStorage) -> torch.UntypedStorage:

@@ -59,9 +59,8 @@ class Slot(IntEnum):
     BARRIER = auto()
     REGIONS = auto()
     GROUPS = auto()
-    FIRST_GROUP = auto()
-    LAST_GROUP = FIRST_GROUP + MOST_GROUPS - 1
-    TASKS = auto()
+    FIRST_GROUP = 5
+    TASKS = 5 + MOST_GROUPS
     CHANNELS_PER_STEP = auto()
     N = auto()
     C = auto()

@@ -82,7 +82,7 @@ def _parallel() -> _Parallel | None:
     function = library.GOMP_parallel
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     function.restype = None
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 @cache
