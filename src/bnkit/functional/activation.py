@@ -30,6 +30,7 @@ _BY_NAME: dict[str, _Activation] = {
     "tanh": torch_functional.tanh,
 }
 LEAKY_RELU = "leaky_relu"
+_NAMES = (*_BY_NAME, LEAKY_RELU)
 
 
 class Following(NamedTuple):
@@ -45,7 +46,7 @@ NOTHING = Following(None, DEFAULT_NEGATIVE_SLOPE, None)
 
 def activation_names() -> tuple[str, ...]:
     """Return the names that `activation=` takes, beside None."""
-    return (*_BY_NAME, LEAKY_RELU)
+    return _NAMES
 
 
 def check_activation(activation: Any, negative_slope: Any) -> None:
@@ -55,7 +56,7 @@ def check_activation(activation: Any, negative_slope: Any) -> None:
         ArgumentTypeError: not a string or None; a slope that is no number.
         ArgumentError: no activation of that name.
     """
-    if activation is None or activation in (*_BY_NAME, LEAKY_RELU):
+    if activation is None or activation in _NAMES:
         pass
     elif not isinstance(activation, str):
         raise ArgumentTypeError(

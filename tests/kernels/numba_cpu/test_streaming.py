@@ -35,7 +35,7 @@ MARGIN = 64
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "_TOO_LARGE_TO_STAY", 0)
+    monkeypatch.setattr(passes, "TOO_LARGE_TO_STAY", 0)
 
 
 def numba() -> FusingKernel:
@@ -61,7 +61,7 @@ def test_what_is_not_aligned_or_stays_in_the_caches_is_not_streamed(
 ) -> None:
     unaligned = torch.empty(65)[1:].reshape(1, 1, 64)
     assert passes._stores(unaligned, "contiguous") == CACHED
-    monkeypatch.setattr(passes, "_TOO_LARGE_TO_STAY", 257)
+    monkeypatch.setattr(passes, "TOO_LARGE_TO_STAY", 257)
     assert passes._stores(torch.empty(1, 1, 64), "contiguous") == CACHED
 
 

@@ -43,7 +43,7 @@ _WIDEST_VECTOR = 16
 _FEWEST_CHANNELS = 64
 # Bytes of an output that the next operator would not find in a cache: it, and what it was made
 # from, are more than last-level caches have for one process.
-_TOO_LARGE_TO_STAY = 2**22
+TOO_LARGE_TO_STAY = 2**22
 
 
 Slots = list[int]
@@ -135,7 +135,7 @@ def _stores(output: Tensor | None, layout: str) -> str:
     if output is None or output.data_ptr() % CACHE_LINE:
         return CACHED
     size, (n, c) = output.element_size(), output.shape[:2]
-    if output.numel() * size < _TOO_LARGE_TO_STAY:
+    if output.numel() * size < TOO_LARGE_TO_STAY:
         return CACHED
     if layout == CHANNELS_LAST:
         return CACHED if c % _WIDEST_VECTOR else STREAMED
