@@ -1,4 +1,4 @@
-"""What streaming outputs past the caches does to the layers around: a training step with and without.
+"""What streaming outputs past the caches does to the layers around: a training step each way.
 
 A streamed output is not in a cache when the next layer reads it. So whole steps are timed, of four
 convolutions with batch norm and ReLU, once streaming from 4 MiB on as bnkit does, and once never.
