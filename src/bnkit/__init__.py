@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bnkit import functional as functional
     from bnkit import lab as lab
+    from bnkit.checker.checking import check as check
     from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
     from bnkit.kernels.dispatch import kernel_for as kernel_for
@@ -33,6 +34,7 @@ __getattr__, __dir__ = attach(
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
         "BnkitError": "bnkit.errors",
         "accelerate": "bnkit.rewrite.acceleration",
+        "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",

@@ -1,0 +1,72 @@
+"""All that a check knows; what was not given is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from bnkit.inspection.facts.data import DataFacts, ForwardFacts
+from bnkit.inspection.facts.graph import CallFacts, GraphFacts
+from bnkit.inspection.facts.model import LayerFacts, ModelFacts
+from bnkit.inspection.facts.setup import SetupFacts
+from bnkit.inspection.facts.steps import StepFacts
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What rules read.
+
+    Attributes:
+        model: M, a walk over the modules.
+        setup: T; always there, its fields are None unless given.
+        graph: G, one traced forward.
+        forward: F, values of that forward, if it ran on the user's data.
+        data: D, a pass over the user's data.
+        steps: S, training steps that were watched.
+        thresholds: code → name of a threshold → value, for rules that measure.
+    """
+
+    model: ModelFacts
+    setup: SetupFacts = field(default_factory=SetupFacts)
+    graph: GraphFacts | None = None
+    forward: ForwardFacts | None = None
+    data: DataFacts | None = None
+    steps: StepFacts | None = None
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @cached_property
+    def any_batch_norm_moved(self) -> bool:
+        """Whether the running statistics of any batch norm have left their initial values."""
+        return any(layer.has_moved for layer in self.model.batch_norms)
+
+    def is_never_updated(self, layer: LayerFacts) -> bool:
+        """Return whether a layer holds initial statistics although the model was trained (BN103).
+
+        A fresh model, in whatever mode, is healthy.
+        """
+        if not layer.is_batch_norm or not layer.has_statistics or layer.has_moved:
+            return False
+        was_trained = self.any_batch_norm_moved or self.model.weights_loaded
+        return was_trained or layer.has_trained_parameters
+
+    def is_trained(self, layer: LayerFacts) -> bool:
+        """Return whether F and D rules may judge a layer: its statistics have been learnt."""
+        return layer.is_batch_norm and layer.has_statistics and layer.has_moved
+
+    def is_kept_frozen(self, layer: LayerFacts) -> bool:
+        """Return whether a layer normalizes by running statistics in training too.
+
+        That is: it is in eval mode inside of a model in training mode. In a model that is in eval
+        mode as a whole, modes say nothing about training.
+        """
+        return self.model.training and not layer.training and layer.has_statistics
+
+    def norm_of(self, call: CallFacts) -> LayerFacts | None:
+        """Return the normalization layer that a call is of; None for a function."""
+        return self.model.layer(call.name) if call.is_module else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all facts as JSON-able data; non-finite numbers are left as they are."""
+        return asdict(self)
