@@ -131,9 +131,7 @@ def _model(target: str, weights: Path | None) -> Any:
     return model
 
 
-def _example(
-    model: Any, shape: list[str] | None, example: str | None, settings: Settings
-) -> Any:
+def _example(model: Any, shape: list[str] | None, example: str | None, settings: Settings) -> Any:
     from bnkit.checker.target_model import load_example, random_example
 
     if shape and example:

@@ -34,7 +34,9 @@ def read_data(path: Path, options: Mapping[str, Any], shapes: Sequence[str] | No
     if is_folder and len(sizes) == 4 and "image_size" not in values:
         values["image_size"] = [int(size) for size in sizes[2:]]
     try:
-        settings = DataSettings(name="folder" if is_folder else "arrays", path=path, **values)
+        name = "folder" if is_folder else "arrays"
+        # A check makes batches of its own; this size is held against the data and not used.
+        settings = DataSettings(name=name, path=path, batch_size=1, **values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -89,7 +89,7 @@ def _raw_batches(data: Any, size: int) -> Iterable[Any]:
         return data
     raise CheckError(
         f"data is a {type(data).__name__}",
-        required="a tensor or array, a tuple or mapping of them, a data set, or what yields batches",
+        required="a tensor or array, a tuple or mapping of them, a data set, or batches",
     )
 
 
