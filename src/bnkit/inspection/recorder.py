@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -202,10 +203,7 @@ class Recorder:
 
     def observe(self, place: str, tensors: Sequence[Tensor]) -> Any:
         """Return what the observer makes of the input of a batch norm; None without one."""
-        if self._observe is None or not tensors:
-            return None
-        with torch._C.DisableTorchFunction():
-            return self._observe(place, tensors[0])
+        return None if self._observe is None or not tensors else self._observe(place, tensors[0])
 
     def note_failure(self, path: str) -> None:
         """Note the module in which the exception that is being handled was first seen."""
@@ -293,8 +291,10 @@ def _watch_entry(path: str, module: nn.Module, recorder: Recorder) -> RemovableH
     is_norm = isinstance(module, _ANYBODYS[0])
 
     def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
-        inputs = recorder.inputs((args, kwargs))
-        observed = recorder.observe(path, inputs.tensors) if is_norm else None
+        # Without the watch on functions, which would be told of each look at a tensor.
+        with torch._C.DisableTorchFunction():
+            inputs = recorder.inputs((args, kwargs))
+            observed = recorder.observe(path, inputs.tensors) if is_norm else None
         recorder.running.append(_Running(path, module, inputs, observed))
 
     return module.register_forward_pre_hook(enter, with_kwargs=True)
@@ -310,7 +310,8 @@ def _watch_exit(path: str, module: nn.Module, recorder: Recorder) -> RemovableHa
         ended = recorder.running.pop()
         recorder.note_failure(path)
         if is_recorded:
-            recorder.add(path, module, ended.inputs, output, observed=ended.observed)
+            with torch._C.DisableTorchFunction():
+                recorder.add(path, module, ended.inputs, output, observed=ended.observed)
 
     # Called also when forward raises: the model may catch that and go on.
     return module.register_forward_hook(leave, always_call=True)
@@ -338,6 +339,7 @@ def forms_of(tensors: Sequence[Tensor]) -> tuple[TensorForm, ...]:
     return tuple(TensorForm(tuple(t.shape), dtype_name(t.dtype)) for t in tensors)
 
 
+@lru_cache(maxsize=4096)
 def _function_name(func: Callable[..., Any]) -> str:
     # `aten.conv2d.default` is the overload of `aten.conv2d`.
     func = getattr(func, "overloadpacket", func)
