@@ -8,14 +8,14 @@ list or a generator. What the forward does not take is taken for the labels.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from bnkit.errors import CheckError
 from bnkit.inspection.nested_tensors import tensors_in
@@ -84,7 +84,7 @@ def _raw_batches(data: Any, size: int) -> Iterable[Any]:
         rows = zip(*(_slices(column, size) for column in columns.values()), strict=True)
         return (dict(zip(columns, row, strict=True)) for row in rows)
     if isinstance(data, Dataset):
-        return DataLoader(data, batch_size=size)
+        return _loader(data, size)
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | nn.Module):
         return data
     raise CheckError(
@@ -93,14 +93,34 @@ def _raw_batches(data: Any, size: int) -> Iterable[Any]:
     )
 
 
-def _slices(tensor: Tensor, size: int) -> Sequence[Tensor]:
+def _slices(tensor: Tensor, size: int) -> Iterable[Tensor]:
+    """Return the samples in batches, in an order that is the same for all tensors of a length.
+
+    It is not the given one: data are often sorted by class, and a batch of one class has
+    statistics of its own.
+    """
     if tensor.dim() == 0:
         raise CheckError("data holds a tensor without axes", required="samples on the first axis")
+    if not len(tensor):
+        return ()
     # One sample left over joins the batch before it: alone it would have no statistics.
     ends = list(range(size, len(tensor), size))
     if ends and len(tensor) - ends[-1] == 1:
         ends.pop()
-    return tensor.tensor_split(ends) if len(tensor) else ()
+    order = torch.randperm(len(tensor), generator=_generator())
+    return (tensor[part.to(tensor.device)] for part in order.tensor_split(ends))
+
+
+def _loader(data: Dataset[Any], size: int) -> DataLoader[Any]:
+    if isinstance(data, IterableDataset) or not isinstance(data, Sized):
+        return DataLoader(data, batch_size=size, generator=_generator())
+    while len(data) > size and len(data) % size == 1 and size > 1:
+        size += 1
+    return DataLoader(data, batch_size=size, shuffle=True, generator=_generator())
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def _check_lengths(parts: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,7 @@ from bnkit.errors import ForwardError
 from bnkit.inspection.batches import Batch, batches_of
 from bnkit.inspection.facts.data import DataFacts, Domain, Population
 from bnkit.inspection.preserve import preserve
+from bnkit.inspection.train_eval_gap import GapMeasurement
 
 
 class Measurement(Protocol):
@@ -52,11 +53,11 @@ def read_data(
     Raises:
         ForwardError: the forward raised, or a batch had one value per channel.
 
-    Cost: one forward per batch; more if measurements that need it are added.
+    Cost: one forward per batch, three until the gap between the modes has been measured.
     """
     populations = PopulationMeasurement()
-    # A further measurement (train mode against eval mode, BN105) is added here.
-    measurements: list[Measurement] = [populations]
+    gap = GapMeasurement()
+    measurements: list[Measurement] = [populations, gap]
     totals = _pass(model, chain([first], others), measurements)
     found: tuple[Domain, ...] | None = None
     if domains is not None:
@@ -70,6 +71,8 @@ def read_data(
         is_labelled=first.labels is not None,
         populations=populations.result(),
         domains=found,
+        gap=gap.result(),
+        gap_error=gap.error,
     )
 
 
@@ -110,12 +113,15 @@ def _domain(model: nn.Module, name: str, batches: Iterator[Batch]) -> Domain:
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Put a model into eval mode with its batch norms normalizing by the batch.
 
-    The caller preserves the model: modes are not put back here.
+    Those that are kept in eval mode, in a model that is in training mode, stay in it. Running
+    statistics do not move meanwhile. The caller preserves the model: nothing is put back here.
     """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    frozen = {id(norm) for norm in norms if model.training and not norm.training}
     model.eval()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
+    for norm in norms:
+        norm.train(id(norm) not in frozen)
+        norm.momentum = 0.0
     yield
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from functools import partial
+
+from torch import nn
 
 from bnkit.inspection.facts.data import ForwardFacts, InputValues
 from bnkit.inspection.facts.graph import CallFacts, GraphFacts
 from bnkit.inspection.families import function_family, module_family
+from bnkit.inspection.input_values import input_values
+from bnkit.inspection.nested_tensors import tensors_in
 from bnkit.inspection.recorder import Call, Trace
 from bnkit.inspection.trace import Example, trace_or_explain
 
@@ -28,7 +31,8 @@ def read_graph(
 
     Cost: one forward, and a copy of the model while it runs.
     """
-    watched = trace_or_explain(model, example, observe=_input_values if on_real_data else None)
+    observe = partial(input_values, samples_in(example)) if on_real_data else None
+    watched = trace_or_explain(model, example, observe=observe)
     graph = GraphFacts(
         calls=tuple(_call(number, call) for number, call in enumerate(watched.calls)),
         output_sources=tuple(watched.output_sources),
@@ -63,27 +67,6 @@ def _forward(watched: Trace) -> ForwardFacts:
     return ForwardFacts(watched.example_size or 0, tuple(inputs))
 
 
-def _input_values(place: str, x: Tensor) -> dict[str, object] | None:
-    """Return the fields of `InputValues` for the input of a batch norm."""
-    if x.dim() < 2 or x.numel() == 0:
-        return None
-    by_channel = x.detach().transpose(0, 1).flatten(1).double()
-    var, mean = torch.var_mean(by_channel, 1, correction=0)
-    tails = _trailing_constant(x) if x.dim() > 2 else ()
-    return {
-        "layer": place,
-        "count": by_channel.shape[1],
-        "mean": tuple(mean.tolist()),
-        "var": tuple(var.tolist()),
-        "minimum": tuple(by_channel.amin(1).tolist()),
-        "maximum": tuple(by_channel.amax(1).tolist()),
-        "length": x.shape[-1] if x.dim() > 2 else 0,
-        "trailing_constant": tails,
-    }
-
-
-def _trailing_constant(x: Tensor) -> tuple[int, ...]:
-    """Return per sample how many positions at the end of the last axis equal the last one."""
-    equal = (x == x[..., -1:]).flatten(1, -2).all(1)
-    # Counted from the end up to the first position that differs.
-    return tuple(equal.flip(-1).long().cumprod(-1).sum(-1).tolist())
+def samples_in(example: Example) -> int:
+    """Return N of an example: the length of its first tensor that has an axis; 1 without any."""
+    return next((len(tensor) for tensor in tensors_in(example) if tensor.dim()), 1)

@@ -83,6 +83,8 @@ class Rule:
             "setup.batch_size"; a rule that needs T names at least one.
         thresholds: name → default; read with `rule.threshold(facts, name)`.
         severities: all that its findings can have; (severity,) if empty.
+        lacks: facts that hold all of that → what is too little or unfit in them, as a clause that
+            begins with "needs"; empty if the rule can judge by them.
     """
 
     code: str
@@ -101,6 +103,7 @@ class Rule:
     requires: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     severities: tuple[str, ...] = ()
+    lacks: Callable[[Facts], str] | None = field(default=None, repr=False)
 
     def finding(
         self, layer: str, message: str, *, severity: str = "", remedy: str = "", safety: str = ""
@@ -131,7 +134,7 @@ class Rule:
         for path in self.requires:
             if _value(facts, path) is None:
                 return f"needs {INPUTS[path]}"
-        return ""
+        return "" if self.lacks is None else self.lacks(facts)
 
 
 # Letter → what to give, as a check says it.

@@ -43,5 +43,6 @@ def needs_in_words(rule: Rule) -> str:
 
 def rule_table(rule: Rule) -> dict[str, object]:
     """Return all that a rule says of itself, as JSON-able data."""
-    held = {field.name: getattr(rule, field.name) for field in fields(rule) if field.name != "find"}
+    names = [field.name for field in fields(rule) if field.name not in ("find", "lacks")]
+    held = {name: getattr(rule, name) for name in names}
     return held | {"severities": list(rule.severities or (rule.severity,))}

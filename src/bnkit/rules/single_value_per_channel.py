@@ -15,11 +15,10 @@ def find(facts: Facts) -> Iterator[Finding]:
     assert batch_size is not None
     seen: set[str] = set()
     for call in graph.norm_calls:
-        layer = facts.norm_of(call)
         m = graph.training_values_per_channel(call, batch_size)
         if m is None or m > 1 or call.place in seen:
             continue
-        if layer is not None and facts.is_kept_frozen(layer):
+        if not facts.normalizes_by_batch(call):
             continue
         seen.add(call.place)
         shape = call.inputs[0].shape

@@ -17,10 +17,15 @@ class InputValues:
         layer: path of the layer; of the module around it for `F.batch_norm`.
         count: m, values per channel.
         mean, var: per channel; var divides by m.
+        mean_error, var_error: their standard errors per channel, as samples differ: values of one
+            sample are not independent. Those of a single sample are σ and σ².
         minimum, maximum: per channel; equal where the channel is constant.
-        length: size of the last axis, for inputs of rank 3 and more; else 0.
-        trailing_constant: for each sample, how many positions at the end of the last axis hold, in
-            all channels, the same values as its last position; a sample without such a tail has 1.
+        length: size of the axis along which samples may be padded: of the spatial axis with the
+            longest tails; of L where N·L rows of C values go in; else 0.
+        trailing_constant: for each sample, how many positions at the end of that axis hold, in all
+            channels, the same values; a sample without such a tail has 1. A few positions after
+            the tail may differ: a conv that pads with zeros makes them.
+        leading_constant: the same at the beginning, where nothing may come before.
     """
 
     call: int
@@ -30,8 +35,11 @@ class InputValues:
     var: tuple[float, ...]
     minimum: tuple[float, ...]
     maximum: tuple[float, ...]
+    mean_error: tuple[float, ...] = ()
+    var_error: tuple[float, ...] = ()
     length: int = 0
     trailing_constant: tuple[int, ...] = ()
+    leading_constant: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,17 @@ class Domain:
 
 @dataclass(frozen=True)
 class LayerGap:
-    """‖y_train − y_eval‖ / ‖y_eval‖ of one batch norm's output, on the same batches."""
+    """‖y_train − y_eval‖ / ‖y_eval‖ of one batch norm's output, on the same batches.
+
+    Attributes:
+        layer: its path.
+        relative: in the two forwards of the model: what the layers before it add is in it.
+        own: if it had taken the same input in both, that of training: what it adds itself.
+    """
 
     layer: str
     relative: float
+    own: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,8 @@ class DataFacts:
         samples, batches: how many went through.
         is_labelled: whether labels came with the inputs.
         populations: per batch norm that ran, with batch norms normalizing by the batch, so that
-            the staleness of one does not reach the next; dropout is off.
+            the staleness of one does not reach the next; dropout is off. Layers that are kept in
+            eval mode in a model in training mode stay in it.
         domains: the same for each domain; None if the user named none.
         gap: train mode against eval mode; None if it could not be measured.
         gap_error: why, as a clause; empty if it could.

@@ -55,6 +55,11 @@ class Facts:
         """Return whether F and D rules may judge a layer: its statistics have been learnt."""
         return layer.is_batch_norm and layer.has_statistics and layer.has_moved
 
+    def trained_layer(self, path: str) -> LayerFacts | None:
+        """Return the layer at a path if F and D rules may judge it; else None."""
+        layer = self.model.layer(path)
+        return layer if layer is not None and self.is_trained(layer) else None
+
     def is_kept_frozen(self, layer: LayerFacts) -> bool:
         """Return whether a layer normalizes by running statistics in training too.
 
@@ -62,6 +67,24 @@ class Facts:
         mode as a whole, modes say nothing about training.
         """
         return self.model.training and not layer.training and layer.has_statistics
+
+    def normalizes_by_batch(self, call: CallFacts) -> bool:
+        """Return whether a batch norm's call, module or function, takes the batch's statistics.
+
+        In training, that is. Not so are layers that are kept frozen, and modules whose statistics
+        and scale are all constants, as those of detection libraries are.
+        """
+        layer = self.model.layer(call.place)
+        if layer is None:
+            return True
+        if layer.kind == "frozen" and layer.weight is not None and not layer.weight.requires_grad:
+            return False
+        return not self.is_kept_frozen(layer)
+
+    def ranks_together(self, call: CallFacts) -> int:
+        """Return how many processes share a call's statistics: all, of a synchronised layer."""
+        layer = self.norm_of(call)
+        return self.setup.world_size if layer is not None and layer.kind == "sync" else 1
 
     def norm_of(self, call: CallFacts) -> LayerFacts | None:
         """Return the normalization layer that a call is of; None for a function."""
