@@ -64,3 +64,25 @@ def conv_net(**options: Any) -> nn.Sequential:
 def images(size: int = 4) -> torch.Tensor:
     """Return images that fit `conv_net`."""
     return torch.randn(size, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def recalibrated(model: nn.Module, *batches: Any) -> nn.Module:
+    """Give every batch norm γ and β as of training, and the statistics of these batches."""
+    layers = [module for module in look_trained(model).modules() if isinstance(module, _BatchNorm)]
+    kept = [(layer.momentum, layer.training) for layer in layers]
+    for layer in layers:
+        layer.momentum = None
+        layer.reset_running_stats()
+        layer.train()
+    with torch.no_grad():
+        for batch in batches:
+            model(*batch) if isinstance(batch, tuple) else model(batch)
+    for layer, (momentum, training) in zip(layers, kept, strict=True):
+        layer.momentum = momentum
+        layer.train(training)
+    return model
+
+
+def values(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return normal values."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

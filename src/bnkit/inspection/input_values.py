@@ -71,7 +71,8 @@ def _tails(x: Tensor, samples: int) -> tuple[int, tuple[int, ...], tuple[int, ..
         views = [x.movedim(axis, -1) for axis in range(x.dim() - 1, 1, -1)]
     tolerance = _ROUNDING * x.abs().amax()
     found = [_tails_along_last(view, tolerance) for view in views]
-    return max(found, key=lambda item: sum(item[1]) / item[0])
+    # A sample without a tail has 1.
+    return max(found, key=lambda item: sum(count - 1 for count in item[1]) / item[0])
 
 
 def _tails_along_last(x: Tensor, tolerance: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
