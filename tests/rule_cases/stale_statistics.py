@@ -31,8 +31,8 @@ def weights_edited() -> dict[str, Any]:
 def young() -> dict[str, Any]:
     model = conv_net(momentum=0.01)
     with torch.no_grad():
-        model(DATA * 3 + 2)
-    return {"model": model, "data": DATA * 3 + 2}
+        model(DATA * 8 + 20)
+    return {"model": model, "data": DATA * 8 + 20}
 
 
 def one_channel() -> dict[str, Any]:

@@ -71,8 +71,14 @@ def _tails(x: Tensor, samples: int) -> tuple[int, tuple[int, ...], tuple[int, ..
         views = [x.movedim(axis, -1) for axis in range(x.dim() - 1, 1, -1)]
     tolerance = _ROUNDING * x.abs().amax()
     found = [_tails_along_last(view, tolerance) for view in views]
+    return max(found, key=_padding_first)
+
+
+def _padding_first(found: tuple[int, tuple[int, ...], tuple[int, ...]]) -> tuple[bool, float]:
+    """Rank an axis by whether its tails differ, as padding's do, and by their share of it."""
+    length, trailing, _ = found
     # A sample without a tail has 1.
-    return max(found, key=lambda item: sum(count - 1 for count in item[1]) / item[0])
+    return len(set(trailing)) > 1, sum(count - 1 for count in trailing) / length
 
 
 def _tails_along_last(x: Tensor, tolerance: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:

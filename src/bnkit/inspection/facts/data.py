@@ -21,7 +21,8 @@ class InputValues:
             sample are not independent. Those of a single sample are σ and σ².
         minimum, maximum: per channel; equal where the channel is constant.
         length: size of the axis along which samples may be padded: of the spatial axis with the
-            longest tails; of L where N·L rows of C values go in; else 0.
+            longest tails, those of lengths that differ first; of L where N·L rows of C values go
+            in; else 0.
         trailing_constant: for each sample, how many positions at the end of that axis hold, in all
             channels, the same values; a sample without such a tail has 1. A few positions after
             the tail may differ: a conv that pads with zeros makes them.
