@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from helpers.rule_case import RuleCase, recalibrated, values
 
@@ -76,6 +77,26 @@ class RealRows(nn.Module):
         return self.norm(x.transpose(1, 2)[x.abs().sum(1) > 0])
 
 
+class OwnNorm(nn.Module):
+    """Somebody's batch norm, on the function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6))
+        self.register_buffer("running_mean", torch.full((6,), 0.1))
+        self.register_buffer("running_var", torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, var, self.weight, None, self.training)
+
+
+def frozen() -> dict[str, Any]:
+    given = on(nn.Sequential(nn.Conv1d(6, 4, 1), nn.BatchNorm1d(4)), sequences(20))
+    given["model"][1].eval()
+    return given
+
+
 def on(model: nn.Module, *data: Tensor, trained: bool = True) -> dict[str, Any]:
     model = recalibrated(model, data) if trained else model
     return {"model": model, "data": [data]}
@@ -115,6 +136,8 @@ CASES = [
         lambda: on(TakesMask(gives_mask=False), sequences(20)),
         ("norm",),
     ),
+    RuleCase("a function", lambda: on(nn.Sequential(OwnNorm()), sequences(20)), ("0",)),
+    RuleCase("frozen", frozen),
     RuleCase("a mask", lambda: on(TakesMask(gives_mask=True), sequences(20))),
     RuleCase("real rows alone", lambda: on(RealRows(), sequences(20))),
     RuleCase("one length", lambda: on(norm(3), sequences(20, lengths=torch.full((24,), 9)))),

@@ -23,11 +23,12 @@ def find(facts: Facts) -> Iterator[Finding]:
     Where γ is near 0 the channel is dead and harmless: that is BN102's and BN406's.
     """
     assert facts.forward is not None
+    assert facts.graph is not None
     calls: dict[str, list[InputValues]] = {}
     for values in facts.forward.inputs:
         calls.setdefault(values.layer, []).append(values)
-    for path, found in calls.items():
-        layer = facts.trained_layer(path)
+    for found in calls.values():
+        layer = facts.trained_norm(facts.graph.calls[found[0].call])
         if layer is None or sum(values.count for values in found) < _LEAST_VALUES:
             continue
         constant = [

@@ -16,11 +16,11 @@ def find(facts: Facts) -> Iterator[Finding]:
     assert facts.graph is not None
     seen: set[str] = set()
     for values in facts.forward.inputs:
-        layer = facts.trained_layer(values.layer)
+        call = facts.graph.calls[values.call]
+        layer = facts.trained_norm(call)
         if layer is None or layer.path in seen:
             continue
         share = _padded_share(values)
-        call = facts.graph.calls[values.call]
         if share < RULE.threshold(facts, "share") or _takes_mask(call):
             continue
         seen.add(layer.path)
@@ -50,7 +50,9 @@ def _padded_share(values: InputValues) -> float:
 
 
 def _takes_mask(call: CallFacts) -> bool:
-    """Return whether the layer is given more than its input and a residual of the same shape."""
+    """Return whether a module is given more than its input and a residual of the same shape."""
+    if not call.is_module:
+        return False
     shape = call.inputs[0].shape
     return any(
         form.shape != shape or not form.dtype.startswith(("float", "bfloat"))

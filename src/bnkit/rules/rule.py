@@ -13,7 +13,8 @@ registry finds it there. Its cases go to `tests/rule_cases/redundant_bias.py`. W
     S     facts.steps                     bnkit.watch, a context around a training loop
 
 A rule is called only if what it needs was given; the rest of `facts` may be None. F and D rules
-judge only layers for which `facts.is_trained(layer)` holds.
+judge only layers for which `facts.is_trained(layer)` holds, or calls that have a
+`facts.trained_norm(call)`.
 """
 
 from __future__ import annotations

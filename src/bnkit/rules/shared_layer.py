@@ -45,7 +45,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     """Compare the inputs of each layer's calls pair by pair."""
     for layer in facts.model.norms:
         calls = _calls(facts, layer)
-        if len(calls) < 2 or _is_frozen(facts, calls[0]) or _is_recurrent(facts, calls):
+        if len(calls) < 2 or _is_recurrent(facts, calls):
             continue
         found = _worst(facts, layer, calls)
         if found is None:
@@ -61,16 +61,14 @@ def calls_differ(facts: Facts, layer: LayerFacts) -> bool:
 
 
 def _calls(facts: Facts, layer: LayerFacts) -> list[InputValues]:
-    if facts.forward is None or not layer.has_statistics or not layer.has_moved:
+    if facts.forward is None or facts.graph is None:
         return []
-    if not layer.is_batch_norm and layer.kind != "frozen":
-        return []
-    return [values for values in facts.forward.inputs if values.layer in layer.paths]
-
-
-def _is_frozen(facts: Facts, values: InputValues) -> bool:
-    assert facts.graph is not None
-    return not facts.normalizes_by_batch(facts.graph.calls[values.call])
+    return [
+        values
+        for values in facts.forward.inputs
+        if values.layer in layer.paths
+        and facts.trained_norm(facts.graph.calls[values.call]) is layer
+    ]
 
 
 def _is_recurrent(facts: Facts, calls: Sequence[InputValues]) -> bool:

@@ -30,8 +30,10 @@ def find(facts: Facts) -> Iterator[Finding]:
     assert facts.data is not None
     stale = []
     for population in facts.data.populations:
-        layer = facts.trained_layer(population.layer)
-        if layer is None or facts.is_kept_frozen(layer) or calls_differ(facts, layer):
+        layer = facts.model.layer(population.layer)
+        if layer is None or not facts.is_trained(layer):
+            continue
+        if facts.is_kept_frozen(layer) or calls_differ(facts, layer):
             continue
         found = _compare(layer, population)
         severity = _severity(facts, found)

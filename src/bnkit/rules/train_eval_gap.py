@@ -18,7 +18,8 @@ def find(facts: Facts) -> Iterator[Finding]:
     if not gap.output > RULE.threshold(facts, "output"):
         return
     causes = _causes(gap.layers)
-    judged = [found for found in causes if facts.trained_layer(found.layer)]
+    layers = {layer.path: layer for layer in facts.model.batch_norms}
+    judged = [found for found in causes if facts.is_trained(layers[found.layer])]
     if not judged:
         return  # layers that were never trained make it: BN103's, or nobody's
     first, *others = judged

@@ -55,10 +55,17 @@ class Facts:
         """Return whether F and D rules may judge a layer: its statistics have been learnt."""
         return layer.is_batch_norm and layer.has_statistics and layer.has_moved
 
-    def trained_layer(self, path: str) -> LayerFacts | None:
-        """Return the layer at a path if F and D rules may judge it; else None."""
-        layer = self.model.layer(path)
-        return layer if layer is not None and self.is_trained(layer) else None
+    def trained_norm(self, call: CallFacts) -> LayerFacts | None:
+        """Return the layer that F rules may judge by a call; None if there is none.
+
+        Its statistics have been learnt, and in training it takes those of the batch. Somebody's
+        module around `F.batch_norm` counts too, if the running statistics are its own.
+        """
+        layer = self.model.layer(call.place)
+        if layer is None or layer.kind not in ("batch", "sync", "frozen"):
+            return None
+        is_judged = layer.has_statistics and layer.has_moved and self.normalizes_by_batch(call)
+        return layer if is_judged else None
 
     def is_kept_frozen(self, layer: LayerFacts) -> bool:
         """Return whether a layer normalizes by running statistics in training too.
