@@ -48,7 +48,8 @@ def test_data_sorted_by_class_are_mixed_and_a_lone_sample_is_not_left() -> None:
     labels = torch.arange(257) // 129
     x = values(257, 3) + 5 * labels[:, None]
     model = recalibrated(nn.Sequential(nn.BatchNorm1d(3)), x)
-    for data in (x, torch.utils.data.TensorDataset(x, labels)):
+    held = torch.utils.data.TensorDataset(x, labels)
+    for data in (x, held, torch.utils.data.DataLoader(held, batch_size=60, shuffle=True)):
         state = torch.get_rng_state()
         report = bnkit.check(model, data=data, select=["BN104", "BN105"])
         assert report.ran == ("BN104", "BN105")

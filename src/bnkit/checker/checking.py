@@ -15,6 +15,7 @@ from bnkit.errors import CheckError
 from bnkit.inspection.batches import Batch, batches_of
 from bnkit.inspection.data_pass import read_data
 from bnkit.inspection.facts.whole import Facts
+from bnkit.inspection.preserve import kept_random_state
 from bnkit.inspection.read_graph import read_graph
 from bnkit.inspection.read_setup import read_setup
 from bnkit.inspection.trace import Example, refuse_uninitialized
@@ -93,7 +94,8 @@ def check(
         conversion=conversion,
     )
     facts = Facts(model=walked, setup=setup, thresholds=limits)
-    facts = _with_runs(facts, model, _Runs(example_args, data, domains, batch_size))
+    with kept_random_state():  # loaders draw from it where they begin
+        facts = _with_runs(facts, model, _Runs(example_args, data, domains, batch_size))
     return judge(facts, rules, silences, target=target)
 
 
