@@ -61,9 +61,15 @@ def read_setup(
         conversion=conversion,
         averaging=_averaging(model),
         wrapper=next((name for name in facts.wrappers if name in _PARALLEL), ""),
+        broadcast_buffers=_broadcasts(model),
         has_process_group=has_group,
         world_size=distributed.get_world_size() if has_group else 1,
     )
+
+
+def _broadcasts(model: nn.Module) -> bool:
+    parallel = (m for m in model.modules() if type(m).__name__ == "DistributedDataParallel")
+    return any(bool(getattr(module, "broadcast_buffers", False)) for module in parallel)
 
 
 def _optimizer(model: nn.Module, optimizer: Any) -> OptimizerFacts:
