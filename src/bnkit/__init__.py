@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bnkit import functional as functional
     from bnkit import lab as lab
     from bnkit.checker.checking import check as check
+    from bnkit.checker.watching import watch as watch
     from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
     from bnkit.kernels.dispatch import kernel_for as kernel_for
@@ -41,5 +42,6 @@ __getattr__, __dir__ = attach(
         "lab": "bnkit.lab",
         "remove": "bnkit.rewrite.removal",
         "use_kernel": "bnkit.kernels.dispatch",
+        "watch": "bnkit.checker.watching",
     },
 )

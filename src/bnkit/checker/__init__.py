@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bnkit.checker.report import NotRun as NotRun
     from bnkit.checker.report import Report as Report
     from bnkit.checker.silencing import Silence as Silence
+    from bnkit.checker.watching import watch as watch
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -19,5 +20,6 @@ __getattr__, __dir__ = attach(
         "Report": "bnkit.checker.report",
         "Silence": "bnkit.checker.silencing",
         "check": "bnkit.checker.checking",
+        "watch": "bnkit.checker.watching",
     },
 )

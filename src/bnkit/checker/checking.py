@@ -81,7 +81,7 @@ def check(
     """
     if not isinstance(model, nn.Module):
         raise CheckError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
-    rules = select_rules(_words(select), _words(ignore) or ())
+    rules = chosen_rules(select, ignore)
     silences = read_silences(silence)
     limits = resolve_thresholds(thresholds or {})
     refuse_uninitialized(model)
@@ -169,6 +169,15 @@ def _with_runs(facts: Facts, model: nn.Module, runs: _Runs) -> tuple[Facts, Exam
     if first is not None:
         passed = read_data(model, first, others, domains=runs.domains, batch_size=runs.batch_size)
     return replace(facts, graph=graph, forward=forward, data=passed), example
+
+
+def chosen_rules(select: Iterable[str] | None, ignore: Iterable[str] | None) -> tuple[Rule, ...]:
+    """Return the rules that are selected and not ignored; each may be one string with commas.
+
+    Raises:
+        CheckError: a code or name that is none.
+    """
+    return select_rules(_words(select), _words(ignore) or ())
 
 
 def _words(given: Iterable[str] | None) -> list[str] | None:

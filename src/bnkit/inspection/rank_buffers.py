@@ -53,8 +53,8 @@ def compare_ranks(model: nn.Module, wait_seconds: float = 15.0) -> Mapping[str, 
 
 def _store() -> Any:
     try:
-        found = distributed.distributed_c10d._get_default_store()
-        return distributed.PrefixStore("bnkit", found)
+        home: Any = distributed.distributed_c10d
+        return home.PrefixStore("bnkit", home._get_default_store())
     except (AttributeError, ValueError, RuntimeError, TypeError):
         return None
 

@@ -11,17 +11,17 @@ from bnkit.rules.rule import Finding, Rule
 
 
 def find(facts: Facts) -> Iterator[Finding]:
-    """Look for layers that in most steps are updated more than once per backward.
+    """Look for layers that in most steps are updated more than once per batch.
 
-    Gradient accumulation runs a backward for each batch, so that each counts once; it is BN505's.
+    Where gradients add up over several backwards, each stands for a batch, which is BN505's matter.
     """
     steps = facts.steps
     assert steps is not None
     for watched in steps.layers:
         ratios = [
-            (updates, max(backwards, 1), again)
-            for updates, backwards, again in zip(
-                watched.updates, watched.backwards, watched.recomputed, strict=True
+            (updates, max(batches, 1), again)
+            for updates, batches, again in zip(
+                watched.updates, steps.accumulated, watched.recomputed, strict=True
             )
             if updates
         ]

@@ -62,8 +62,8 @@ RULE = Rule(
     why="The weights are equal on all ranks and the statistics are not: each rank evaluates "
     "another model, and the checkpoint has the statistics of whoever wrote it, which saw a part "
     "of the data.",
-    fine="Where DistributedDataParallel broadcasts the buffers of rank 0 before each forward, as it "
-    "does by default; that is not flagged.",
+    fine="Where DistributedDataParallel broadcasts the buffers of rank 0 before each forward, as "
+    "it does by default; that is not flagged.",
     before="""
 model = DistributedDataParallel(model, broadcast_buffers=False)
 """,

@@ -33,15 +33,12 @@ class WatchedLayer:
             backward not among them.
         recomputed: for each optimizer step, how often it was updated again in backward, as
             checkpointing does.
-        backwards: for each optimizer step, how many backwards reached what it had made: the
-            batches over which gradients accumulated.
     """
 
     layer: str
     updates: tuple[int, ...]
     forwards: tuple[int, ...]
     recomputed: tuple[int, ...]
-    backwards: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,14 @@ class StepFacts:
 
     Attributes:
         steps: optimizer steps that were watched.
+        accumulated: for each of them, over how many backwards its gradients had added up.
         layers: per batch norm with running statistics.
         movements: statistics that changed outside of training.
         used_checkpointing: whether a batch norm ran again in backward.
     """
 
     steps: int
+    accumulated: tuple[int, ...]
     layers: tuple[WatchedLayer, ...]
     movements: tuple[Movement, ...]
     used_checkpointing: bool = False
