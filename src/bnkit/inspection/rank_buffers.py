@@ -20,10 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _POLL_SECONDS = 0.02
+WAIT_SECONDS = 15.0
 Buffers = dict[str, list[float]]
 
 
-def compare_ranks(model: nn.Module, wait_seconds: float = 15.0) -> Mapping[str, float] | None:
+def compare_ranks(model: nn.Module) -> Mapping[str, float] | None:
     """Return path of a batch norm's buffer → largest difference of any rank from rank 0.
 
     Every rank of the default process group has to call it at about the same time, and each gets
@@ -31,11 +32,10 @@ def compare_ranks(model: nn.Module, wait_seconds: float = 15.0) -> Mapping[str, 
 
     Args:
         model: the model of this rank; only read.
-        wait_seconds: how long to wait for the other ranks.
 
     Returns:
         None if there is no process group of several ranks, its store cannot be reached, or not
-        all ranks came in time.
+        all ranks came within 15 s.
 
     Cost: the buffers of rank 0 pass through the store once for each rank.
     """
@@ -46,7 +46,7 @@ def compare_ranks(model: nn.Module, wait_seconds: float = 15.0) -> Mapping[str, 
     if store is None:
         return None
     try:
-        return _exchange(_Meeting(store, rank, world, wait_seconds), _buffers(model))
+        return _exchange(_Meeting(store, rank, world, WAIT_SECONDS), _buffers(model))
     except (RuntimeError, NotImplementedError):
         return None  # the store is gone, or a rank died on the way
 
