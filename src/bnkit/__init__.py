@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bnkit import functional as functional
     from bnkit import lab as lab
     from bnkit.checker.checking import check as check
+    from bnkit.checker.fixing import fix as fix
     from bnkit.checker.watching import watch as watch
     from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
@@ -37,6 +38,7 @@ __getattr__, __dir__ = attach(
         "accelerate": "bnkit.rewrite.acceleration",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
+        "fix": "bnkit.checker.fixing",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
