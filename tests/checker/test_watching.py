@@ -12,8 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import bnkit
 from bnkit.errors import CheckError
+from bnkit.inspection.nested_tensors import tensors_in
+from bnkit.inspection.trace import as_call
+from helpers.architectures import CASES as ARCHITECTURES
 from helpers.rule_case import conv_net, images
-from helpers.watched import Net, backward, finish, plain
+from helpers.watched import Net, backward, finish, loss_of, plain
 
 
 def marks(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
@@ -154,6 +157,33 @@ def test_what_cannot_be_watched_is_refused() -> None:
         pass
     with pytest.raises(CheckError, match="was entered before"), watched:
         pass
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "recurrent"])
+def test_well_known_architectures_train_without_findings(name: str) -> None:
+    torch.manual_seed(0)
+    model = ARCHITECTURES[name].build().train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with bnkit.watch(model, optimizer) as watched:
+        for _ in range(2):
+            args, kwargs = as_call(ARCHITECTURES[name].example())
+            losses = [loss_of(y) for y in tensors_in(model(*args, **kwargs)) if y.requires_grad]
+            sum(losses, torch.zeros(())).backward()
+            finish(optimizer)
+    assert watched.report.findings == ()
+
+
+def test_compiled_models_are_counted() -> None:
+    model = Net()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with bnkit.watch(compiled, optimizer) as watched:
+        for _ in range(2):
+            loss_of(compiled(images())).backward()
+            finish(optimizer)
+    assert watched.report.findings == ()
+    assert watched.steps is not None
+    assert watched.steps.layers[0].updates == (1, 1)
 
 
 def test_a_model_without_batch_norm_is_fine() -> None:

@@ -54,6 +54,17 @@ def validated(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     model.train()
 
 
+def against_a_generator(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The discriminator's step on real and made images, then the generator's through it."""
+    generator = nn.Conv2d(3, 3, 1)
+    made = generator(images())
+    optimizer.zero_grad()
+    backward(model)
+    backward(model, made.detach())
+    optimizer.step()
+    backward(model, made)
+
+
 class Once(nn.Module):
     """Of two branches one runs at a time, as with layer dropping."""
 
@@ -75,6 +86,12 @@ class Shared(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.conv(self.norm(x)))
         return y
+
+
+def checkpointed_average() -> nn.Module:
+    model = Net(use_reentrant=False)
+    model.body[1].momentum = model.body[4].momentum = None
+    return model
 
 
 BODY = ("body.1", "body.4")
@@ -108,6 +125,8 @@ CASES = [
     case("accumulation", Net, accumulating),
     case("gradients changed in place", Net, scaled),
     case("validation in eval mode", Net, validated),
+    case("checkpointing where all batches are averaged", checkpointed_average, plain),
+    case("a discriminator", Net, against_a_generator),
     case("branches by turns", Once, plain),
     case("checkpointing in eval mode", lambda: Net(use_reentrant=False).eval(), plain),
 ]

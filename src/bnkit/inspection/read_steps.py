@@ -95,6 +95,9 @@ def _layer(
         window = [u for u in window if not u.is_recalibration]
         # Frozen layers that ran under no_grad are not trained: no update is too many there.
         window = [u for u in window if u.has_grad_mode or u.in_backward or id(u) in checkpointed]
+        # A discriminator runs once more while its generator is trained: no batch of its own step.
+        if not all(u.has_made_input for u in window if not u.in_backward):
+            window = [u for u in window if u.in_backward or not u.has_made_input]
         again = sum(u.advance for u in window if u.in_backward)
         first = [u for u in window if not u.in_backward]
         forwards.append(len(first))

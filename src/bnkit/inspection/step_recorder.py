@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from bnkit.errors import CheckError
+from bnkit.inspection.nested_tensors import tensors_in
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Update:
         layer: path of the layer.
         step: optimizer steps made before.
         call: number of the outermost forward that it was part of.
+        has_made_input: whether what that forward was given had been made by a network, and
+            gradients flow back into it: a discriminator while its generator is trained.
         has_grad_mode: whether gradients were recorded.
         in_backward: whether it ran during a backward.
         advance: by how much its counter advanced; 1 if it has none.
@@ -36,6 +39,7 @@ class Update:
     layer: str
     step: int
     call: int
+    has_made_input: bool
     has_grad_mode: bool
     in_backward: bool
     advance: int
@@ -118,7 +122,7 @@ class StepRecorder:
         )
         self._handles: list[RemovableHandle] = []
         self._unhooked: list[Tensor] = []
-        self._depth, self._calls = 0, 0
+        self._depth, self._calls, self._has_made_input = 0, 0, False
         self._versions: dict[int, int] = {}
         self._added: Counter[int] = Counter()
 
@@ -141,7 +145,7 @@ class StepRecorder:
         above = [m for m in self._model.modules() if any(_is_layer(c) for c in m.modules())]
         for module in above:
             self._handles += [
-                module.register_forward_pre_hook(self._enter, prepend=True),
+                module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True),
                 module.register_forward_hook(self._leave, always_call=True),
             ]
         for path, held in self._held.items():
@@ -169,10 +173,14 @@ class StepRecorder:
         self._unhooked.clear()
         self._look_for_writes()
 
-    def _enter(self, *_: Any) -> None:
-        if not torch.compiler.is_compiling():
-            self._calls += self._depth == 0
-            self._depth += 1
+    def _enter(self, _: nn.Module, args: Any, kwargs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if self._depth == 0:
+            self._calls += 1
+            given = tensors_in((args, kwargs)) if torch.is_grad_enabled() else []
+            self._has_made_input = any(tensor.grad_fn is not None for tensor in given)
+        self._depth += 1
 
     def _leave(self, *_: Any) -> None:
         if not torch.compiler.is_compiling():
@@ -221,6 +229,7 @@ class StepRecorder:
             path,
             self.step,
             self._calls,
+            self._has_made_input,
             has_grad_mode,
             in_backward,
             advance,

@@ -29,6 +29,9 @@ def find(facts: Facts) -> Iterator[Finding]:
         if 2 * len(multiple) <= len(ratios):
             continue
         (updates, batches, again), count = Counter(multiple).most_common(1)[0]
+        layer = facts.model.layer(watched.layer)
+        if layer is not None and layer.momentum is None and updates - again == batches:
+            continue  # in the plain average each batch counts twice alike
         yield RULE.finding(
             watched.layer,
             f"{_what(watched, facts)} advances by {updates} per optimizer step, in {count} of "

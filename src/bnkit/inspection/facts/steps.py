@@ -25,6 +25,8 @@ class Movement:
 class WatchedLayer:
     """One batch norm with running statistics over the steps; movements are not among these.
 
+    Nor are forwards on what another network made and is trained through, beside forwards on data.
+
     Attributes:
         layer: its path.
         updates: for each optimizer step, how often its statistics were updated before it: by how
