@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import subprocess
@@ -68,9 +69,10 @@ def main(folder: str, rank: int) -> None:
     model = given["model"]
     with process_group(folder, rank, WORLD):
         if given.get("broadcast") is not None:
-            model = torch.nn.parallel.DistributedDataParallel(
-                model, broadcast_buffers=given["broadcast"]
-            )
+            kind = torch.nn.parallel.DistributedDataParallel
+            is_renamed = "forward_sync_buffers" in inspect.signature(kind).parameters
+            flag = "forward_sync_buffers" if is_renamed else "broadcast_buffers"
+            model = kind(model, **{flag: given["broadcast"]})
         layer = getattr(model, "module", model)[4]
         layer.running_mean += rank * given.get("shift", 0.0)
         if given.get("alone"):

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bnkit.errors import CheckError
 from bnkit.inspection.nested_tensors import tensors_in
+from bnkit.inspection.read_setup import broadcasts_buffers
 
 
 @dataclass
@@ -117,9 +118,7 @@ class StepRecorder:
         self._parameters = [
             parameter for group in optimizer.param_groups for parameter in group["params"]
         ]
-        self._is_broadcast = any(
-            getattr(module, "broadcast_buffers", False) for module in model.modules()
-        )
+        self._is_broadcast = broadcasts_buffers(model)
         self._handles: list[RemovableHandle] = []
         self._unhooked: list[Tensor] = []
         self._depth, self._calls, self._has_made_input = 0, 0, False

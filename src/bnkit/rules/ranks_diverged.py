@@ -75,5 +75,6 @@ model = DistributedDataParallel(model, broadcast_buffers=False)
     "by their samples), and running_var + running_mean² likewise, less the new mean²; or "
     "synchronise the layers.",
     thresholds={"relative": 1e-5},
-    source="torch.nn.parallel.DistributedDataParallel, on broadcast_buffers.",
+    source="torch.nn.parallel.DistributedDataParallel, on broadcast_buffers (in torch 2.13 "
+    "forward_sync_buffers).",
 )
