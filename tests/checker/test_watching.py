@@ -146,6 +146,56 @@ def test_layers_without_a_counter_and_compiled_calls_are_counted() -> None:
     assert watched.report.findings == ()
 
 
+class Wrapped(torch.optim.Optimizer):
+    """As the optimizers of libraries for mixed precision: it holds the one that steps."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        self.optimizer = inner
+
+    @property
+    def param_groups(self) -> Any:
+        return self.optimizer.param_groups
+
+    def step(self, closure: Any = None) -> Any:
+        return self.optimizer.step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.optimizer.zero_grad(set_to_none)
+
+
+def test_a_wrapped_optimizer_is_watched() -> None:
+    model = Net(use_reentrant=False)
+    optimizer = Wrapped(torch.optim.SGD(model.parameters(), lr=0.1))
+    with bnkit.watch(model, optimizer) as watched:
+        plain(model, optimizer)
+    assert {finding.code for finding in watched.report.findings} == {"BN306"}
+
+
+def test_statistics_that_come_and_go_are_not_written() -> None:
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    layer = model.body[4]
+    held = layer.running_mean, layer.running_var, layer.num_batches_tracked
+    with bnkit.watch(model, optimizer) as watched:
+        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+        plain(model, optimizer)
+        layer.running_mean, layer.running_var, layer.num_batches_tracked = held
+        model.double()
+        backward(model, images().double())
+        finish(optimizer)
+    assert watched.report.findings == ()
+
+
+def test_a_silence_counts() -> None:
+    model = Net(use_reentrant=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    silence = [{"code": "BN306", "layer": "*", "reason": "memory"}]
+    with bnkit.watch(model, optimizer, silence=silence) as watched:
+        plain(model, optimizer)
+    assert watched.report.exit_code == 0
+    assert {finding.silenced for finding in watched.report.findings} == {"memory"}
+
+
 def test_what_cannot_be_watched_is_refused() -> None:
     model = conv_net()
     with pytest.raises(CheckError, match="optimizer is a int"):

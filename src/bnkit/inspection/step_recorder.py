@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from bnkit.errors import CheckError
@@ -99,10 +100,7 @@ class StepRecorder:
     """
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        if not hasattr(optimizer, "register_step_post_hook"):
-            raise CheckError(
-                f"optimizer is a {type(optimizer).__name__}", required="a torch.optim.Optimizer"
-            )
+        optimizer = _innermost(optimizer)
         self.updates: list[Update] = []
         self.unseen: Counter[tuple[str, int]] = Counter()
         self.writes: list[tuple[str, int]] = []
@@ -112,7 +110,7 @@ class StepRecorder:
         self._held = {
             path: _Held(module, module.momentum)
             for path, module in model.named_modules()
-            if isinstance(module, _BatchNorm) and module.running_mean is not None
+            if isinstance(module, _BatchNorm) and _has_values(module.running_mean)
         }
         self.paths = tuple(self._held)
         self._parameters = [
@@ -276,6 +274,22 @@ class StepRecorder:
             self._note_write(path, held)
 
 
+def _innermost(optimizer: Any) -> Any:
+    """Return the optimizer that steps: wrappers of mixed precision and the like hold one."""
+    inner = getattr(optimizer, "optimizer", None)
+    if isinstance(inner, torch.optim.Optimizer):
+        return _innermost(inner)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise CheckError(
+            f"optimizer is a {type(optimizer).__name__}", required="a torch.optim.Optimizer"
+        )
+    return optimizer
+
+
+def _has_values(tensor: Tensor | None) -> bool:
+    return tensor is not None and not is_lazy(tensor) and not tensor.is_meta
+
+
 def _is_layer(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm)
 
@@ -286,9 +300,9 @@ def _backward_number() -> int:
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    # Taken away, given back, or moved to another device or dtype, it is no value that was written.
     if one is None or other is None:
-        return one is other
-    # Moved to another device or dtype, it is not a value that was written.
+        return True
     if (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
         return True
     return torch.equal(one, other) or bool(torch.allclose(one, other, 0, 0, equal_nan=True))
