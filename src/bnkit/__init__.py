@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from bnkit import functional as functional
     from bnkit import lab as lab
     from bnkit.checker.checking import check as check
+    from bnkit.checker.fixing import fix as fix
+    from bnkit.checker.watching import watch as watch
     from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
     from bnkit.kernels.dispatch import kernel_for as kernel_for
@@ -36,10 +38,12 @@ __getattr__, __dir__ = attach(
         "accelerate": "bnkit.rewrite.acceleration",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
+        "fix": "bnkit.checker.fixing",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "remove": "bnkit.rewrite.removal",
         "use_kernel": "bnkit.kernels.dispatch",
+        "watch": "bnkit.checker.watching",
     },
 )

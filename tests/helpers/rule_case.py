@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import bnkit
+
 
 @dataclass(frozen=True)
 class RuleCase:
@@ -22,6 +24,8 @@ class RuleCase:
             miss, on which it must run and find nothing.
         severity: of all findings; empty for the rule's own.
         message: what every message must hold.
+        run: how it is checked; not `bnkit.check` itself where a rule needs watched steps or a
+            process group.
     """
 
     name: str
@@ -29,6 +33,7 @@ class RuleCase:
     layers: tuple[str, ...] = ()
     severity: str = ""
     message: str = ""
+    run: Callable[..., Any] = bnkit.check
 
 
 def look_trained(model: nn.Module) -> nn.Module:

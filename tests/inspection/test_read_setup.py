@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bnkit.errors import CheckError
 from bnkit.inspection.facts.setup import SetupFacts
 from bnkit.inspection.read_setup import read_setup
 from bnkit.inspection.walk import walk
+from helpers.process_group import process_group
 
 
 def setup_of(model: nn.Module, **given: Any) -> SetupFacts:
@@ -73,6 +75,15 @@ def test_wrappers_and_dtypes() -> None:
     assert found.target_dtype == "float16"
     assert setup_of(nn.DataParallel(nn.BatchNorm1d(2))).wrapper == "DataParallel"
     assert (found.has_process_group, found.world_size) == (False, 1)
+
+
+def test_whether_buffers_are_broadcast(tmp_path: Path) -> None:
+    with process_group(str(tmp_path)):
+        model = nn.parallel.DistributedDataParallel(nn.BatchNorm1d(2))
+        found = setup_of(model)
+        assert (found.wrapper, found.broadcast_buffers) == ("DistributedDataParallel", True)
+        assert (found.has_process_group, found.world_size) == (True, 1)
+        assert not setup_of(model.module).broadcast_buffers
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from bnkit.checker.silencing import Silence, apply_silences, read_silences
 from bnkit.errors import CheckError
 from bnkit.inspection.batches import Batch, batches_of
 from bnkit.inspection.data_pass import read_data
+from bnkit.inspection.facts.steps import StepFacts
 from bnkit.inspection.facts.whole import Facts
 from bnkit.inspection.preserve import kept_random_state
+from bnkit.inspection.rank_buffers import compare_ranks
 from bnkit.inspection.read_graph import read_graph
 from bnkit.inspection.read_setup import read_setup
 from bnkit.inspection.trace import Example, refuse_uninitialized
@@ -38,6 +40,7 @@ def check(
     target_dtype: torch.dtype | str | None = None,
     conversion: str | None = None,
     weights_loaded: bool = False,
+    steps: StepFacts | None = None,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     thresholds: Mapping[str, Any] | None = None,
@@ -63,6 +66,7 @@ def check(
         target_dtype: the dtype that the model is to run in.
         conversion: what the model is to be converted to, such as "sync".
         weights_loaded: whether trained weights were loaded into the model.
+        steps: what `bnkit.watch` saw of the training, its `.steps`.
         select, ignore: codes, names, or beginnings of codes such as "BN4".
         thresholds: rule → a number, or threshold → number.
         silence: findings that are not to count: code, layer and reason of each.
@@ -73,11 +77,12 @@ def check(
         ForwardError: the model's forward raised; the layer is named.
 
     Cost: a walk over the modules; with an example one forward and a copy of the model while it
-    runs; with data one more forward per batch.
+    runs; with data one more forward per batch. In a process group of several ranks BN603 waits up
+    to 15 s for the others to call this too.
     """
     if not isinstance(model, nn.Module):
         raise CheckError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
-    rules = select_rules(_words(select), _words(ignore) or ())
+    rules = chosen_rules(select, ignore)
     silences = read_silences(silence)
     limits = resolve_thresholds(thresholds or {})
     refuse_uninitialized(model)
@@ -93,10 +98,13 @@ def check(
         target_dtype=target_dtype,
         conversion=conversion,
     )
-    facts = Facts(model=walked, setup=setup, thresholds=limits)
+    if setup.world_size > 1 and any("setup.rank_differences" in rule.requires for rule in rules):
+        setup = replace(setup, rank_differences=compare_ranks(model))
+    facts = Facts(model=walked, setup=setup, steps=steps, thresholds=limits)
     with kept_random_state():  # loaders draw from it where they begin
-        facts = _with_runs(facts, model, _Runs(example_args, data, domains, batch_size))
-    return judge(facts, rules, silences, target=target)
+        facts, example = _with_runs(facts, model, _Runs(example_args, data, domains, batch_size))
+    report = judge(facts, rules, silences, target=target)
+    return replace(report, example=example)
 
 
 def judge(
@@ -140,8 +148,11 @@ class _Runs:
     batch_size: int | None
 
 
-def _with_runs(facts: Facts, model: nn.Module, runs: _Runs) -> Facts:
-    """Return the facts with those that forwards give: one traced, and one pass over the data."""
+def _with_runs(facts: Facts, model: nn.Module, runs: _Runs) -> tuple[Facts, Example | None]:
+    """Return the facts with those that forwards give: one traced, and one pass over the data.
+
+    With them the example that was traced.
+    """
     data = runs.data
     if data is None and runs.domains:
         raise CheckError(
@@ -154,12 +165,21 @@ def _with_runs(facts: Facts, model: nn.Module, runs: _Runs) -> Facts:
         first = next(others)
     example = runs.example if first is None else first.example
     if example is None:
-        return facts
+        return facts, None
     graph, forward = read_graph(model, example, on_real_data=first is not None)
     passed = None
     if first is not None:
         passed = read_data(model, first, others, domains=runs.domains, batch_size=runs.batch_size)
-    return replace(facts, graph=graph, forward=forward, data=passed)
+    return replace(facts, graph=graph, forward=forward, data=passed), example
+
+
+def chosen_rules(select: Iterable[str] | None, ignore: Iterable[str] | None) -> tuple[Rule, ...]:
+    """Return the rules that are selected and not ignored; each may be one string with commas.
+
+    Raises:
+        CheckError: a code or name that is none.
+    """
+    return select_rules(_words(select), _words(ignore) or ())
 
 
 def _words(given: Iterable[str] | None) -> list[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,8 @@ class Report:
         norms: how many normalization layers the model has.
         unused_silences: (code, layer) of silences that silenced nothing.
         target: what was checked, as the user named it; else the model's class.
+        example: what the model was run on, by which `bnkit.fix` measures; None if it was not run.
+            It is in none of the outputs.
     """
 
     findings: tuple[Finding, ...]
@@ -46,6 +48,7 @@ class Report:
     norms: int
     unused_silences: tuple[tuple[str, str], ...] = ()
     target: str = ""
+    example: Any = field(default=None, repr=False, compare=False)
 
     @cached_property
     def active(self) -> tuple[Finding, ...]:

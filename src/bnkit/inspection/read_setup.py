@@ -61,8 +61,19 @@ def read_setup(
         conversion=conversion,
         averaging=_averaging(model),
         wrapper=next((name for name in facts.wrappers if name in _PARALLEL), ""),
+        broadcast_buffers=broadcasts_buffers(model),
         has_process_group=has_group,
         world_size=distributed.get_world_size() if has_group else 1,
+    )
+
+
+def broadcasts_buffers(model: nn.Module) -> bool:
+    """Return whether DistributedDataParallel sends rank 0's buffers to all before each forward."""
+    # torch 2.13 calls the flag forward_sync_buffers, and still answers to its old name.
+    return any(
+        bool(getattr(module, "broadcast_buffers", False))
+        for module in model.modules()
+        if isinstance(module, nn.parallel.DistributedDataParallel)
     )
 
 

@@ -29,6 +29,8 @@ SEVERITIES = (ERROR, WARNING, INFO)
 # What a remedy does to the function that the network computes; empty if none is automatic.
 EXACT, EVAL_EQUIVALENT, NEEDS_RETRAINING = "exact", "eval-equivalent", "needs-retraining"
 SAFETIES = (EXACT, EVAL_EQUIVALENT, NEEDS_RETRAINING, "")
+# As safety of one finding: its remedy is not the rule's automatic one.
+BY_HAND = "by hand"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Rule:
             severity,
             message,
             remedy or self.remedy,
-            safety or self.safety,
+            "" if safety == BY_HAND else safety or self.safety,
         )
 
     def threshold(self, facts: Facts, name: str) -> float:
@@ -157,7 +159,7 @@ INPUTS = {
     "setup.target_dtype": "the dtype it is to run in (target_dtype=)",
     "setup.conversion": "the conversion that is planned (conversion=)",
     "setup.averaging": "a model of averaged weights (torch.optim.swa_utils.AveragedModel)",
-    "setup.rank_differences": "a process group of several ranks",
+    "setup.rank_differences": "a process group of several ranks that all call the check together",
     "data.domains": "data of several domains (domains=)",
     "data.gap": "data that runs in both modes (data=, --data)",
 }

@@ -97,13 +97,15 @@ class LayerFacts:
 
     @property
     def has_moved(self) -> bool:
-        """Whether its running statistics have left their initial values, or batches are counted."""
+        """Whether its running variance has left its initial 1, or batches are counted.
+
+        A mean alone may have taken up a bias that was dropped (`bnkit.fix`).
+        """
         if self.batches_tracked:
             return True
-        mean, var = self.running_mean, self.running_var
-        if mean is None or var is None:
+        if self.running_mean is None or self.running_var is None:
             return False
-        return any(value != 0 for value in mean.values) or any(value != 1 for value in var.values)
+        return any(value != 1 for value in self.running_var.values)
 
     @property
     def has_trained_parameters(self) -> bool:

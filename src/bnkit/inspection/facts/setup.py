@@ -86,10 +86,11 @@ class SetupFacts:
         conversion: what the model is to be converted to, such as "sync", from `conversion=`.
         averaging: what an averaging wrapper around the model says; None if there is none.
         wrapper: the parallel wrapper, "DistributedDataParallel" or "DataParallel"; else "".
+        broadcast_buffers: whether that wrapper sends rank 0's buffers to all before each forward.
         has_process_group: whether a process group is initialized in this process.
         world_size: processes in it; 1 without one.
-        rank_differences: path of a buffer → largest difference between ranks; None if it was not
-            compared (no process group).
+        rank_differences: path of a batch norm's buffer → largest difference of any rank from rank
+            0; None if they were not compared: one process alone, or not all ranks took part.
     """
 
     optimizer: OptimizerFacts | None = None
@@ -101,6 +102,7 @@ class SetupFacts:
     conversion: str | None = None
     averaging: AveragingFacts | None = None
     wrapper: str = ""
+    broadcast_buffers: bool = False
     has_process_group: bool = False
     world_size: int = 1
     rank_differences: Mapping[str, float] | None = None
