@@ -203,8 +203,8 @@ def _largest_weights(module: nn.Module) -> tuple[float, ...]:
     magnitude = weight.detach().abs()
     if is_transposed:  # (in, out / groups, …) → (out, …)
         assert isinstance(module, nn.modules.conv._ConvTransposeNd)
-        by_group = magnitude.unflatten(0, (module.groups, -1)).transpose(1, 2)
-        magnitude = by_group.flatten(0, 1)
+        by_group = magnitude.reshape(module.groups, -1, *magnitude.shape[1:])
+        magnitude = by_group.transpose(1, 2).flatten(0, 1)
     return tuple(magnitude.flatten(1).amax(1).double().cpu().tolist())
 
 

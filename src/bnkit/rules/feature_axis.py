@@ -1,4 +1,4 @@
-"""On which axis of each tensor the features lie, as far as the layers that made it say. For BN404."""
+"""On which axis of each tensor the features lie, as the layers that made it say; for BN404."""
 
 from __future__ import annotations
 
@@ -73,13 +73,10 @@ def _origin(
         return None if is_sdpa else Origin(last, call)
     if _maps_last_axis(facts, call):
         return given if given is not None and given.axis != last else Origin(last, call)
-    if call.family == "permute":
-        return None if given is None else _permuted(call, given)
-    if call.family == "reshape":
-        return None if given is None else _reshaped(call, given)
     if call.family in _KEEPING:
         return _kept(graph, call, origins)
-    return None
+    moved = {"permute": _permuted, "reshape": _reshaped}.get(call.family)
+    return None if given is None or moved is None else moved(call, given)
 
 
 def _maps_last_axis(facts: Facts, call: CallFacts) -> bool:

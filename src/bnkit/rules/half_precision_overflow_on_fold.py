@@ -39,9 +39,7 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 def _beyond(values: Sequence[float]) -> dict[int, float]:
     return {
-        c: abs(value)
-        for c, value in enumerate(values)
-        if isfinite(value) and abs(value) > _LARGEST
+        c: abs(value) for c, value in enumerate(values) if isfinite(value) and abs(value) > _LARGEST
     }
 
 

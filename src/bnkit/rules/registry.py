@@ -12,7 +12,15 @@ import bnkit.rules as home
 from bnkit.errors import CheckError, did_you_mean
 from bnkit.rules.rule import Rule
 
-_FRAMEWORK = {"rule", "registry", "rule_page", "rule_pages", "wording", "fold_pairs", "feature_axis"}
+_FRAMEWORK = {
+    "rule",
+    "registry",
+    "rule_page",
+    "rule_pages",
+    "wording",
+    "fold_pairs",
+    "feature_axis",
+}
 
 
 @cache
