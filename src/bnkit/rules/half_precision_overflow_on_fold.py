@@ -24,17 +24,18 @@ def find(facts: Facts) -> Iterator[Finding]:
             continue
         assert layer.running_var is not None
         found = [
-            f"{name} {'are' if name.endswith('s') else 'is'} up to {max(large.values()):.3g} in "
-            f"{channels(list(large))}"
+            f"{name} up to {max(large.values()):.3g} in {channels(list(large))}"
             for name, values in (
-                ("running_var", layer.running_var.values),
-                ("the folded weights", _folded_weights(layer, linear_maps.get(layer.path))),
-                ("the folded bias", _folded_bias(layer)),
+                ("a running_var", layer.running_var.values),
+                ("folded weights", _folded_weights(layer, linear_maps.get(layer.path))),
+                ("a folded bias", _folded_bias(layer)),
             )
             if (large := _beyond(values))
         ]
         if found:
-            yield RULE.finding(layer.path, f"{'; '.join(found)}: float16 ends at {_LARGEST:g}")
+            yield RULE.finding(
+                layer.path, f"it has {'; '.join(found)}, and float16 ends at {_LARGEST:g}"
+            )
 
 
 def _beyond(values: Sequence[float]) -> dict[int, float]:

@@ -74,7 +74,10 @@ class CallFacts:
     @property
     def function(self) -> str:
         """Short name of the function, such as "relu"; empty for a module."""
-        return "" if self.is_module else self.name.rsplit(".", 1)[-1].strip("_")
+        if self.is_module:
+            return ""
+        # A property such as mT has the name "torch.Tensor.mT.__get__".
+        return self.name.removesuffix(".__get__").rsplit(".", 1)[-1].strip("_")
 
     @property
     def values_per_channel(self) -> int:
