@@ -196,6 +196,15 @@ def test_many_layers_of_which_the_same_is_said_are_one_entry() -> None:
     assert "0, 1, … 5 (6 layers)" in text
 
 
+def test_many_infos_of_one_rule_are_one_entry_whatever_they_say() -> None:
+    layers = [(nn.Conv2d(3 + n, 4 + n, 3), nn.BatchNorm2d(4 + n), nn.ReLU()) for n in range(5)]
+    model = nn.Sequential(*(module for group in layers for module in group))
+    text = bnkit.check(model, torch.randn(2, 3, 16, 16), select=["BN401"]).to_text()
+    assert text.count("BN401") == 1
+    assert "0, 3, … 12 (5 layers)" in text
+    assert "At 0: its bias of 4 values is taken out again by 1; of the others alike." in text
+
+
 def test_sarif_has_a_result_per_finding_with_its_place() -> None:
     silence = [{"code": "BN401", "layer": "0", "reason": "old"}]
     report = bnkit.check(broken_net(), images(), silence=silence, target="net.py:build")

@@ -105,7 +105,7 @@ CASES = [
     case("the weight in a function", lambda: on(Pair(weight_used_again)), "norm", message="conv2d"),
     case("a hook", hooked, "1", message="0 has a forward hook"),
     case("a parametrization", parametrized, "1", message="weight of 0 is parametrized"),
-    case("tied weights", tied, "1", message="0.weight is tied to 3.weight"),
+    case("tied weights", tied, "1", message="weight of 0 is tied to 3.weight"),
     case("3-D input", lambda: vectors(4, 6, 6), "1", message="on the last axis"),
     case(
         "before a padded conv",

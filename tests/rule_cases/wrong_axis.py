@@ -57,6 +57,19 @@ class Attention(nn.Module):
         return F.relu(self.norm(x + self.attention(x, x, x)[0]))
 
 
+class Patches(nn.Module):
+    """As in a vision transformer: patches by a conv, transposed; a residual by a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.linear = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 6)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return F.relu(self.norm(x + self.linear(x)))
+
+
 class TokenMixing(nn.Module):
     """Mixes positions by a linear layer on the transposed tensor; channels lie on axis 1."""
 
@@ -102,6 +115,19 @@ class FunctionalNorm(nn.Module):
         return F.relu(self.norm(F.linear(x, self.weight)))
 
 
+class Written(nn.Module):
+    """What comes before was written into a buffer, by a call that returns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(6, 5), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        buffer = torch.zeros(3, 4, 5)
+        buffer[:, :2] = self.linear(x)[:, :2]
+        return F.relu(self.norm(buffer))
+
+
 class ChannelsLastImage(nn.Module):
     def __init__(self, *, permutes: bool) -> None:
         super().__init__()
@@ -138,6 +164,7 @@ CASES = [
     ),
     RuleCase("attention", lambda: on(Attention(), torch.randn(3, 4, 6)), layers=("norm",)),
     RuleCase("F.linear", lambda: on(FunctionalNorm(), torch.randn(3, 4, 6)), layers=("norm",)),
+    RuleCase("a transformer's residual", lambda: on(Patches(), images()), layers=("norm",)),
     RuleCase("there and back", lambda: on(Tokens(4, "twice"), TOKENS), ("norm",), "I"),
     RuleCase(
         "a reshape for a transpose",
@@ -178,5 +205,6 @@ CASES = [
         lambda: on(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)), torch.randn(3, 6)),
     ),
     RuleCase("conv", lambda: sequence(nn.Conv1d(4, 5, 1), nn.BatchNorm1d(5))),
+    RuleCase("written into a buffer", lambda: on(Written(), torch.randn(3, 4, 6))),
     RuleCase("nothing says where", lambda: sequence(nn.ReLU(), nn.BatchNorm1d(4))),
 ]

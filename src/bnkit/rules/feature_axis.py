@@ -55,9 +55,11 @@ def origin_of_input(
 ) -> Origin | None:
     """Return where the features of a call's input lie; None if nothing says so."""
     source = call.sources[place] if place < len(call.sources) else None
-    if source is None or graph.calls[source].outputs[0].shape != call.inputs[place].shape:
+    if source is None:
         return None
-    return origins.get(source)
+    made = graph.calls[source].outputs  # none by what only writes, such as x[0] = y
+    is_same = bool(made) and made[0].shape == call.inputs[place].shape
+    return origins.get(source) if is_same else None
 
 
 def _origin(
@@ -103,7 +105,7 @@ def _kept(graph: GraphFacts, call: CallFacts, origins: Mapping[int, Origin]) -> 
             found.append(origin)
     if len({origin.axis for origin in found}) != 1:
         return None
-    return found[0]
+    return min(found, key=lambda origin: origin.is_permuted)  # the one that says most
 
 
 def _permuted(call: CallFacts, given: Origin) -> Origin | None:

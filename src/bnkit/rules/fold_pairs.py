@@ -96,21 +96,24 @@ def _of_layers(
         yield f"it is a {layer.type_name}, which does more than normalize"
     if not layer.has_statistics:
         yield "it has no running statistics, so it normalizes by the batch in eval mode too"
-    for name in module.parameters.values():
-        yield from _ties(facts, graph, module, name)
+    for key, name in module.parameters.items():
+        yield from _ties(facts, graph, module, key, name)
 
 
-def _ties(facts: Facts, graph: GraphFacts, module: ModuleFacts, name: str) -> Iterator[str]:
+def _ties(
+    facts: Facts, graph: GraphFacts, module: ModuleFacts, key: str, name: str
+) -> Iterator[str]:
     parameter = facts.model.parameter(name)
     if parameter is None:
         return
+    called = f"{key} of {module.path}"
     own = {f"{path}.{key}" if path else key for path in module.paths for key in module.parameters}
     others = [other for other in parameter.names if other not in own]
     if others:
-        yield f"{name} is tied to {listed(others)}"
+        yield f"{called} is tied to {listed(others)}"
     takers = [call for call in graph.calls if name in call.held]
     if takers:
-        yield f"{name} is also used by {takers[0].function or takers[0].name}"
+        yield f"{called} is also used by {takers[0].function or takers[0].name}"
 
 
 def _other_ways(graph: GraphFacts, first: CallFacts, second: CallFacts) -> Iterator[str]:
