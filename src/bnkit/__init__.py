@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnkit.checker.watching import watch as watch
     from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
+    from bnkit.inspection.description import describe as describe
     from bnkit.kernels.dispatch import kernel_for as kernel_for
     from bnkit.kernels.dispatch import use_kernel as use_kernel
     from bnkit.layers.batch_norm import BatchNorm1d as BatchNorm1d
@@ -38,6 +39,7 @@ __getattr__, __dir__ = attach(
         "accelerate": "bnkit.rewrite.acceleration",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
+        "describe": "bnkit.inspection.description",
         "fix": "bnkit.checker.fixing",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",

@@ -32,7 +32,7 @@ def broken_net() -> nn.Sequential:
 
 
 def test_errors_come_first_then_the_layers_in_order() -> None:
-    report = bnkit.check(broken_net(), images())
+    report = bnkit.check(broken_net(), images(), select=["BN101", "BN401"])
     assert findings(report) == [("BN101", "4"), ("BN401", "0"), ("BN401", "3")]
     assert report.counts == {"E": 1, "W": 0, "I": 2}
     assert report.exit_code == 1
@@ -49,7 +49,7 @@ def test_what_was_not_given_is_told_and_never_passes() -> None:
 
 
 def test_infos_alone_exit_with_0_and_codes_may_be_one_string() -> None:
-    report = bnkit.check(broken_net(), images(), select="BN4, BN5", ignore="BN503")
+    report = bnkit.check(broken_net(), images(), select="BN401, BN5", ignore="BN503")
     assert (report.exit_code, {code for code, _ in findings(report)}) == (0, {"BN401"})
 
 
@@ -68,7 +68,7 @@ def test_a_finding_is_silenced_at_one_layer_with_a_reason() -> None:
 
 def test_a_pattern_silences_several_layers() -> None:
     silence = [{"code": "BN401", "layer": "*", "reason": "old checkpoints"}]
-    report = bnkit.check(conv_net(bias=True), images(), silence=silence)
+    report = bnkit.check(conv_net(bias=True), images(), silence=silence, select=["BN401"])
     assert [finding.silenced for finding in report.findings] == ["old checkpoints"] * 2
 
 
@@ -194,6 +194,15 @@ def test_many_layers_of_which_the_same_is_said_are_one_entry() -> None:
     text = bnkit.check(model, optimizer=optimizer).to_text()
     assert text.count("BN503") == 1
     assert "0, 1, … 5 (6 layers)" in text
+
+
+def test_many_infos_of_one_rule_are_one_entry_whatever_they_say() -> None:
+    layers = [(nn.Conv2d(3 + n, 4 + n, 3), nn.BatchNorm2d(4 + n), nn.ReLU()) for n in range(5)]
+    model = nn.Sequential(*(module for group in layers for module in group))
+    text = bnkit.check(model, torch.randn(2, 3, 16, 16), select=["BN401"]).to_text()
+    assert text.count("BN401") == 1
+    assert "0, 3, … 12 (5 layers)" in text
+    assert "At 0: its bias of 4 values is taken out again by 1; of the others alike." in text
 
 
 def test_sarif_has_a_result_per_finding_with_its_place() -> None:

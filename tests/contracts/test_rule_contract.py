@@ -21,7 +21,7 @@ from bnkit.inspection.facts.whole import Facts
 from bnkit.rules import Rule, all_rules
 from bnkit.rules.rule import INPUTS, NEEDS, SAFETIES, SEVERITIES
 from bnkit.rules.rule_page import rule_page
-from helpers.architectures import CASES as ARCHITECTURES
+from helpers.healthy_architectures import HEALTHY
 from helpers.rule_case import RuleCase, look_trained
 
 HOME = Path(__file__).resolve().parents[1] / "rule_cases"
@@ -126,13 +126,13 @@ STATES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", HEALTHY)
 def test_well_known_architectures_have_no_errors_or_warnings(name: str, state: str) -> None:
     torch.manual_seed(0)
-    model = STATES[state](ARCHITECTURES[name].build())
+    model = STATES[state](HEALTHY[name].build())
     report = bnkit.check(
         model,
-        ARCHITECTURES[name].example(),
+        HEALTHY[name].example(),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=1e-4),
         batch_size=32,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnkit.errors import ForwardError
-from bnkit.inspection.facts.graph import GraphFacts
+from bnkit.inspection.facts.graph import GraphFacts, TensorForm
 from bnkit.inspection.read_graph import read_graph
 
 
@@ -49,6 +49,25 @@ def test_functions_have_families_options_and_shapes() -> None:
     assert norm.inputs[0].shape == (2, 4, 5)
     assert norm.outputs[0].dtype == "float32"
     assert graph.norm_calls == (function, norm)
+
+
+def test_what_the_model_holds_is_named_and_bytes_are_counted() -> None:
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 3))
+            self.register_buffer("mean", torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.batch_norm(F.linear(x, self.weight), self.mean, torch.ones(4)).mT
+
+    linear, _, norm, transposed = graph_of(Holds(), torch.randn(2, 3)).calls
+    assert linear.held == ("", "weight")
+    assert norm.held == ("", "mean", "")
+    assert (transposed.family, transposed.function) == ("permute", "mT")
+    assert (norm.outputs[0].size, norm.outputs[0].bytes) == (8, 32)
+    forms = [TensorForm((3,), name) for name in ("bfloat16", "bool", "complex64", "float8_e5m2")]
+    assert [form.bytes for form in forms] == [6, 3, 24, 3]
 
 
 def test_what_is_returned_and_who_takes_what() -> None:

@@ -113,6 +113,20 @@ def test_modules_have_families_and_options() -> None:
     assert dropout.options["p"] == 0.3
 
 
+def test_weights_are_measured_per_output_channel_on_demand() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Linear(3, 2), nn.ConvTranspose2d(4, 6, 2, groups=2)
+    )
+    with torch.no_grad():
+        model[2].weight[3, 1] = -9.0  # of the second of two groups, its second channel of three
+    assert all(module.largest_weights == () for module in walk(model).modules)
+    conv, linear, transposed = walk(model, measure_weights=True).modules[1:]
+    assert conv.largest_weights == tuple(model[0].weight.abs().amax((1, 2, 3)).tolist())
+    assert linear.largest_weights == tuple(model[1].weight.abs().amax(1).tolist())
+    assert len(transposed.largest_weights) == 6
+    assert [c for c, value in enumerate(transposed.largest_weights) if value == 9.0] == [4]
+
+
 def test_wrappers_are_named() -> None:
     assert walk(nn.DataParallel(nn.BatchNorm1d(2))).wrappers == ("DataParallel",)
     averaged = torch.optim.swa_utils.AveragedModel(nn.BatchNorm1d(2))

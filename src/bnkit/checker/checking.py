@@ -86,7 +86,7 @@ def check(
     silences = read_silences(silence)
     limits = resolve_thresholds(thresholds or {})
     refuse_uninitialized(model)
-    walked = walk(model, weights_loaded=weights_loaded)
+    walked = walk(model, weights_loaded=weights_loaded, measure_weights=target_dtype is not None)
     setup = read_setup(
         model,
         walked,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bnkit.rules.rule import Finding
+from bnkit.rules.rule import INFO, Finding
 
 if TYPE_CHECKING:
     from bnkit.checker.report import Report
@@ -32,10 +32,14 @@ def report_text(report: Report) -> str:
 
 
 def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Return findings that differ in nothing but the layer together, in order."""
+    """Return findings that differ in nothing but the layer together, in order.
+
+    Infos of one rule are together whatever they say: a large network has hundreds.
+    """
     found: dict[tuple[str, ...], list[Finding]] = {}
     for item in findings:
-        found.setdefault((item.code, item.severity, item.message, item.remedy), []).append(item)
+        message = "" if item.severity == INFO else item.message
+        found.setdefault((item.code, item.severity, message, item.remedy), []).append(item)
     groups: list[list[Finding]] = []
     for group in found.values():
         groups += [group] if len(group) >= _MANY else [[item] for item in group]
@@ -48,11 +52,14 @@ def _entry(group: Sequence[Finding]) -> str:
     place = places[0]
     if len(group) > 1:
         place = f"{places[0]}, {places[1]}, … {places[-1]} ({len(group)} layers)"
+    message = _sentence(first.message)
+    if len({finding.message for finding in group}) > 1:
+        message = f"At {places[0]}: {first.message}; of the others alike."
     safety = f" [{first.safety}]" if first.safety else ""
     return "\n".join(
         [
             f"{first.severity} {first.code} {first.name}: {place}",
-            f"    {_sentence(first.message)}",
+            f"    {message}",
             f"    Remedy: {_sentence(first.remedy)}{safety}",
         ]
     )

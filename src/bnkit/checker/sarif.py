@@ -80,7 +80,11 @@ def _result(finding: Finding, index: int, target: str) -> dict[str, Any]:
     }
     file = target.rpartition(":")[0]
     if file.endswith(".py"):
-        location["physicalLocation"] = {"artifactLocation": {"uri": file.replace("\\", "/")}}
+        # Layers have no line; hosts show nothing without one.
+        location["physicalLocation"] = {
+            "artifactLocation": {"uri": file.replace("\\", "/")},
+            "region": {"startLine": 1},
+        }
     result: dict[str, Any] = {
         "ruleId": finding.code,
         "ruleIndex": index,

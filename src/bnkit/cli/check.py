@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import traceback
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnkit.cli.model_options import (
+    DebugOption,
+    ExampleOption,
+    ShapeOption,
+    TargetArgument,
+    WeightsOption,
+    explained,
+    read_example,
+    read_model,
+)
 from bnkit.cli.output_format import print_text
-from bnkit.errors import BnkitError, CheckError
+from bnkit.errors import CheckError
 
 if TYPE_CHECKING:
     from bnkit.checker.report import Report
@@ -29,30 +37,13 @@ class CheckFormat(StrEnum):
 
 
 def check(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="file.py:attribute or package.module:attribute: a model, or a function that "
-            "returns one."
-        ),
-    ],
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shape",
-            help="Shape of the input, such as 8x3x224x224, or 8x16:int64; once per input.",
-        ),
-    ] = None,
-    example: Annotated[
-        str | None,
-        typer.Option("--example", help="file.py:make_batch: the input, or a function for it."),
-    ] = None,
+    target: TargetArgument,
+    shape: ShapeOption = None,
+    example: ExampleOption = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Samples of a training batch.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Weights: safetensors, or a state_dict.")
-    ] = None,
+    weights: WeightsOption = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Real data: an image folder or an .npz file.")
     ] = None,
@@ -63,13 +54,13 @@ def check(
     format_: Annotated[
         CheckFormat | None, typer.Option("--format", help="How to print (default text).")
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    debug: DebugOption = False,
 ) -> None:
     """Look for batch-norm mistakes in a model; defaults stand in pyproject.toml, [tool.bnkit].
 
     Exits with 1 if an error or a warning is found.
     """
-    with _explained(debug), contextlib.redirect_stdout(sys.stderr):
+    with explained(debug), contextlib.redirect_stdout(sys.stderr):
         from bnkit.checker.settings import read_settings
         from bnkit.rules.registry import select_rules
 
@@ -78,11 +69,11 @@ def check(
         dropped = _split(ignore) or settings.get("ignore", [])
         select_rules(chosen, dropped)  # a wrong code is told before anything slow
         wanted = _format(format_, settings)
-        model = _model(target, weights or settings.path("weights"))
+        model = read_model(target, weights or settings.path("weights"))
         report = _run(
             model,
             settings,
-            example_args=_example(model, shape, example, settings),
+            example_args=read_example(model, shape, example, settings),
             data=_data(data, shape, settings),
             batch_size=batch_size or settings.get("batch-size"),
             weights_loaded=bool(weights or settings.get("weights")),
@@ -92,17 +83,6 @@ def check(
         )
     _print(report, wanted)
     raise typer.Exit(report.exit_code)
-
-
-@contextlib.contextmanager
-def _explained(debug: bool) -> Iterator[None]:
-    """Show the traceback of an error that bnkit tells of, if it is asked for."""
-    try:
-        yield
-    except BnkitError:
-        if debug:
-            traceback.print_exc()
-        raise
 
 
 def _split(words: list[str] | None) -> list[str] | None:
@@ -118,33 +98,6 @@ def _format(given: CheckFormat | None, settings: Settings) -> CheckFormat:
     if name not in list(CheckFormat):
         raise CheckError(f"format = {name!r}", required=f"one of {', '.join(CheckFormat)}")
     return CheckFormat(name)
-
-
-def _model(target: str, weights: Path | None) -> Any:
-    from bnkit.checker.target_model import load_model
-
-    model = load_model(target, Path.cwd())
-    if weights is not None:
-        from bnkit.checker.weights import load_weights
-
-        load_weights(model, weights)
-    return model
-
-
-def _example(model: Any, shape: list[str] | None, example: str | None, settings: Settings) -> Any:
-    from bnkit.checker.target_model import load_example, random_example
-
-    if shape and example:
-        raise CheckError("--shape and --example are both given", required="one of them")
-    if example:
-        return load_example(example, Path.cwd())
-    if shape:
-        return random_example(model, shape)
-    if settings.get("example"):
-        return load_example(settings.get("example"), settings.folder)
-    stored = settings.get("shape")
-    shapes = [stored] if isinstance(stored, str) else stored
-    return random_example(model, shapes) if shapes else None
 
 
 def _data(given: Path | None, shape: list[str] | None, settings: Settings) -> Any:

@@ -102,5 +102,6 @@ def module_family(module: nn.Module) -> str:
 
 def function_family(name: str) -> str:
     """Return what a function does, by its full or its short name."""
-    short = name.rsplit(".", 1)[-1].removesuffix("_").strip("_")
+    own = name.removesuffix(".__get__")  # of a property, such as mT
+    short = own.rsplit(".", 1)[-1].removesuffix("_").strip("_")
     return _FUNCTIONS.get(short, OTHER)

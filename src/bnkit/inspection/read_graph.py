@@ -55,6 +55,7 @@ def _call(number: int, call: Call) -> CallFacts:
         inputs=call.inputs,
         outputs=call.outputs,
         options=call.options,
+        held=call.held,
     )
 
 

@@ -42,6 +42,7 @@ class Call:
         inputs: shape and dtype of each tensor that went in, as in `sources`.
         outputs: shape and dtype of each tensor that came out.
         options: what a function was given beside tensors, by name or by position.
+        held: name of each tensor that went in, if the model holds it; else "".
     """
 
     name: str
@@ -52,6 +53,7 @@ class Call:
     inputs: tuple[TensorForm, ...] = ()
     outputs: tuple[TensorForm, ...] = ()
     options: Mapping[str, Scalar] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
 
 
 @dataclass
@@ -87,6 +89,7 @@ class _Inputs:
     versions: list[int | None]
     sources: tuple[int | None, ...]
     has_unseen_source: bool
+    held: tuple[str, ...]
 
     def written(self) -> list[Tensor]:
         pairs = zip(self.tensors, self.versions, strict=True)
@@ -131,6 +134,8 @@ class Recorder:
         self._parameter_names: dict[int, list[str]] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
             self._parameter_names.setdefault(id(parameter), []).append(name)
+        buffers = {id(buffer): name for name, buffer in model.named_buffers()}
+        self._held = buffers | {key: names[0] for key, names in self._parameter_names.items()}
 
     def inputs(self, values: Any) -> _Inputs:
         """Return the tensors in what a call is given, and where each comes from."""
@@ -141,7 +146,8 @@ class Recorder:
             for tensor, source in zip(tensors, sources, strict=True)
         )
         versions = [_version(tensor) for tensor in tensors]
-        return _Inputs(tensors, forms_of(tensors), versions, sources, unseen)
+        held = tuple(self._held.get(id(tensor), "") for tensor in tensors)
+        return _Inputs(tensors, forms_of(tensors), versions, sources, unseen, held)
 
     def _source(self, tensor: Tensor) -> int | None:
         key = _storage_key(tensor)
@@ -177,6 +183,7 @@ class Recorder:
                 inputs.forms,
                 forms_of(made),
                 options or {},
+                inputs.held,
             )
         )
         if observed is not None:

@@ -43,15 +43,19 @@ _HOOKS = {
 }
 
 
-def walk(model: nn.Module, *, weights_loaded: bool = False) -> ModelFacts:
+def walk(
+    model: nn.Module, *, weights_loaded: bool = False, measure_weights: bool = False
+) -> ModelFacts:
     """Return the facts of a model that no forward is needed for; nothing is run or changed.
 
     Args:
         model: any module; normalization layers are torch's, bnkit's, anybody's subclasses of
             them, and modules that hold a running mean and variance.
         weights_loaded: whether trained weights were loaded into it.
+        measure_weights: fill `ModuleFacts.largest_weights`.
 
-    Cost: one pass over the parameters and buffers of normalization layers.
+    Cost: one pass over the parameters and buffers of normalization layers; measuring weights, one
+    over those of conv and linear layers too.
     """
     paths = paths_of(model)
     modules = [module for _, module in model.named_modules()]
@@ -62,7 +66,9 @@ def walk(model: nn.Module, *, weights_loaded: bool = False) -> ModelFacts:
         norms=tuple(
             _layer(module, paths[id(module)]) for module in modules if norm_kind(module) is not None
         ),
-        modules=tuple(_module(module, paths[id(module)], names) for module in modules),
+        modules=tuple(
+            _module(module, paths[id(module)], names, measure_weights) for module in modules
+        ),
         parameters=tuple(_parameter(parameter, found) for parameter, found in names.values()),
         wrappers=tuple(_wrappers(model)),
         weights_loaded=weights_loaded,
@@ -126,7 +132,9 @@ def _has_own_forward(layer: nn.Module) -> bool:
     if "forward" in vars(layer):
         return True
     forward = type(layer).forward
-    return not getattr(forward, "__module__", "").startswith(("torch.nn.", "bnkit."))
+    # The forward of a torch.fx.GraphModule has no module.
+    home = getattr(forward, "__module__", None) or ""
+    return not home.startswith(("torch.nn.", "bnkit."))
 
 
 def _tensor(layer: nn.Module, name: str) -> TensorFacts | None:
@@ -160,7 +168,10 @@ def _counter(layer: nn.Module) -> int | None:
 
 
 def _module(
-    module: nn.Module, paths: tuple[str, ...], names: dict[int, tuple[nn.Parameter, list[str]]]
+    module: nn.Module,
+    paths: tuple[str, ...],
+    names: dict[int, tuple[nn.Parameter, list[str]]],
+    measure_weights: bool,
 ) -> ModuleFacts:
     return ModuleFacts(
         path=paths[0],
@@ -177,7 +188,24 @@ def _module(
         },
         hooks=_hooks(module),
         parametrized=_parametrized(module),
+        has_own_forward=_has_own_forward(module),
+        largest_weights=_largest_weights(module) if measure_weights else (),
     )
+
+
+def _largest_weights(module: nn.Module) -> tuple[float, ...]:
+    weight = module._parameters.get("weight")
+    is_transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) or weight is None:
+        return ()
+    if is_lazy(weight) or weight.is_meta or weight.numel() == 0:
+        return ()
+    magnitude = weight.detach().abs()
+    if is_transposed:  # (in, out / groups, …) → (out, …)
+        assert isinstance(module, nn.modules.conv._ConvTransposeNd)
+        by_group = magnitude.reshape(module.groups, -1, *magnitude.shape[1:])
+        magnitude = by_group.transpose(1, 2).flatten(0, 1)
+    return tuple(magnitude.flatten(1).amax(1).double().cpu().tolist())
 
 
 def _parameter_names(model: nn.Module) -> dict[int, tuple[nn.Parameter, list[str]]]:

@@ -12,7 +12,16 @@ import bnkit.rules as home
 from bnkit.errors import CheckError, did_you_mean
 from bnkit.rules.rule import Rule
 
-_FRAMEWORK = {"rule", "registry", "rule_page", "wording", "distance"}
+_FRAMEWORK = {
+    "rule",
+    "registry",
+    "rule_page",
+    "rule_pages",
+    "wording",
+    "distance",
+    "fold_pairs",
+    "feature_axis",
+}
 
 
 @cache

@@ -2,7 +2,8 @@
 
 A new rule is one file in this folder, named as the rule with underscores: `redundant_bias.py` for
 `redundant-bias`. It holds a function `find(facts)` and, below it, `RULE = Rule(…, find=find)`; the
-registry finds it there. Its cases go to `tests/rule_cases/redundant_bias.py`. What a rule reads:
+registry finds it there. Its cases go to `tests/rule_cases/redundant_bias.py`, and `make fix` writes
+its page in docs/rules. What a rule reads:
 
     need  in `Facts`                      where the facts come from
     M     facts.model                     inspection/walk.py

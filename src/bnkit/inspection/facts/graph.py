@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,17 @@ class TensorForm:
 
     shape: tuple[int, ...]
     dtype: str
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that its values take: by the bits in the name of the dtype; bool takes one."""
+        bits = "".join(re.findall(r"\d+", self.dtype.partition("_")[0])[:1])
+        return self.size * max(int(bits or 8) // 8, 1)
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class CallFacts:
         inside: path of the innermost module whose forward was running.
         sources: for each tensor that went in, in order, the number of the call that made it; None
             if it came from outside: the example, a parameter, a constant.
+        held: for each of them, its first name if it is a parameter or buffer of the model; else "".
         has_unseen_source: whether a tensor went in that no recorded call made and that neither
             the model nor the example holds.
         inputs: forms of the tensors that went in, as in `sources`.
@@ -51,6 +64,7 @@ class CallFacts:
     inputs: tuple[TensorForm, ...]
     outputs: tuple[TensorForm, ...]
     options: Mapping[str, Scalar] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -60,7 +74,10 @@ class CallFacts:
     @property
     def function(self) -> str:
         """Short name of the function, such as "relu"; empty for a module."""
-        return "" if self.is_module else self.name.rsplit(".", 1)[-1].strip("_")
+        if self.is_module:
+            return ""
+        # A property such as mT has the name "torch.Tensor.mT.__get__".
+        return self.name.removesuffix(".__get__").rsplit(".", 1)[-1].strip("_")
 
     @property
     def values_per_channel(self) -> int:

@@ -164,6 +164,9 @@ class ModuleFacts:
             dilation, groups, batch_first, inplace …
         parameters: own name, such as "weight" → name of the parameter in the model
             (`ModelFacts.parameter`); a tied one has its first name.
+        has_own_forward: whether its class replaces the forward of torch's or bnkit's layer.
+        largest_weights: max |weight| of each output channel of a conv or linear layer; empty
+            unless a rule was given a dtype to hold them against.
     """
 
     path: str
@@ -176,6 +179,8 @@ class ModuleFacts:
     parameters: Mapping[str, str] = field(default_factory=dict)
     hooks: tuple[str, ...] = ()
     parametrized: tuple[str, ...] = ()
+    has_own_forward: bool = False
+    largest_weights: tuple[float, ...] = ()
 
     @property
     def has_bias(self) -> bool:

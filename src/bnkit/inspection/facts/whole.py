@@ -97,6 +97,13 @@ class Facts:
         """Return the normalization layer that a call is of; None for a function."""
         return self.model.layer(call.name) if call.is_module else None
 
+    def uses_running_statistics(self, call: CallFacts) -> bool:
+        """Return whether a batch norm's call has running statistics to normalize by in eval."""
+        layer = self.norm_of(call)
+        if layer is not None:
+            return layer.has_statistics
+        return None not in [call.options.get(key, "given") for key in ("1", "running_mean")]
+
     def to_dict(self) -> dict[str, Any]:
         """Return all facts as JSON-able data; non-finite numbers are left as they are."""
         return asdict(self)
