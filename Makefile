@@ -33,9 +33,10 @@ check: install  ## read only: style, types, lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fix: install  ## write: format and apply what can be fixed by itself
+fix: install  ## write: format, apply what can be fixed by itself, and write docs/rules from the rules
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m bnkit.rules.rule_pages docs/rules
 
 bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/*/results
 	$(BIN)/python benchmarks/startup/run.py --out benchmarks/startup/results

@@ -26,6 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "inspection.private_package": set(),
     "inspection.target": {"inspection.private_package"},
     "rewrite": {"inspection", "kernels.dispatch", "layers", "functional"},
+    "inspection.facts": set(),
+    "rules": {"inspection.facts"},
+    "checker": {"inspection", "rules", "rewrite"},
     "compilation": {"functional", "inspection", "kernels.dispatch", "rewrite"},
     "explain": {"kernels", "functional", "layers", "inspection", "rewrite"},
     "bench": {"kernels", "functional", "layers"},
@@ -49,6 +52,8 @@ ALLOWED: dict[str, set[str]] = {
 EVERYONE = {"errors", "_lazy", "__version__"}
 # Packages that a folder must not import, directly at least.
 FORBIDDEN_PACKAGES = {
+    "inspection.facts": {"torch", "numpy"},
+    "rules": {"torch", "numpy"},
     "lab.store": {"torch"},
     "lab.report": {"torch", "plotly"},
     "lab.data": {"torch"},
@@ -105,6 +110,9 @@ def test_imports_follow_the_table(file: Path) -> None:
         ("lab.store.schema", "torch.nn"),
         ("layers.batch_norm", "bnkit.cli"),
         ("inspection.target", "bnkit.layers"),
+        ("inspection.facts.graph", "bnkit.inspection.trace"),
+        ("rules.redundant_bias", "bnkit.inspection.walk"),
+        ("rules.redundant_bias", "torch"),
     ],
 )
 def test_the_table_can_be_violated(module: str, imported: str) -> None:
@@ -129,6 +137,10 @@ def test_the_documented_table_is_this_one() -> None:
 LIGHT = {
     "bnkit": {"torch", "numpy", "numba", "triton", "plotly", "sklearn", "polars", "scipy"},
     "bnkit.cli.main": {"torch", "numpy", "polars", "pydantic", "scipy", "sklearn", "plotly"},
+    "bnkit.rules": {"torch", "numpy"},
+    "bnkit.checker.report": {"torch", "numpy"},
+    "bnkit.checker.sarif": {"torch", "numpy"},
+    "bnkit.checker.settings": {"torch", "numpy"},
     "bnkit.lab": {"torch", "polars", "plotly"},
     "bnkit.lab.report": {"torch", "polars", "plotly", "jinja2"},
     "bnkit.lab.study.study_file": {"torch", "polars", "plotly", "sklearn"},
@@ -141,6 +153,12 @@ def test_importing_leaves_heavy_packages_unloaded(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({LIGHT[module]!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_reading_every_rule_leaves_torch_unloaded() -> None:
+    code = "import sys, bnkit.rules as r; r.all_rules(); print({'torch', 'numpy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("file", source_files(), ids=module_name)

@@ -9,8 +9,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bnkit import functional as functional
     from bnkit import lab as lab
+    from bnkit.checker.checking import check as check
+    from bnkit.checker.fixing import fix as fix
+    from bnkit.checker.watching import watch as watch
     from bnkit.compilation.graph_report import compile_reports as compile_reports
     from bnkit.errors import BnkitError as BnkitError
+    from bnkit.inspection.description import describe as describe
     from bnkit.kernels.dispatch import kernel_for as kernel_for
     from bnkit.kernels.dispatch import use_kernel as use_kernel
     from bnkit.kernels.numba_cpu.output_memory import empty_cache as empty_cache
@@ -34,12 +38,16 @@ __getattr__, __dir__ = attach(
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
         "BnkitError": "bnkit.errors",
         "accelerate": "bnkit.rewrite.acceleration",
+        "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
+        "describe": "bnkit.inspection.description",
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
+        "fix": "bnkit.checker.fixing",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "remove": "bnkit.rewrite.removal",
         "use_kernel": "bnkit.kernels.dispatch",
+        "watch": "bnkit.checker.watching",
     },
 )

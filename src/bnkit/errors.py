@@ -13,6 +13,8 @@
     ├── TorchScriptError         (RuntimeError)  a layer has no form TorchScript can read
     ├── MissingExtraError        (ImportError)   an optional dependency is not installed
     ├── RewriteError             (ValueError)    a rewrite refuses what it cannot prove
+    ├── CheckError               (ValueError)    what a check was given cannot be used
+    ├── ForwardError             (RuntimeError)  a model's forward raised on the example
     ├── TargetError              (ValueError)    file.py:attribute or package.module:attribute fails
     ├── StudyError               (ValueError)    a study file is wrong
     ├── DataError                (ValueError)    images or labels cannot be used
@@ -111,6 +113,14 @@ class MissingExtraError(BnkitError, ImportError):
 
 class RewriteError(BnkitError, ValueError):
     """A rewrite refuses a model, or what came out of it cannot be shown to be right."""
+
+
+class CheckError(BnkitError, ValueError):
+    """What a check was given cannot be used: a rule code, settings, weights, an example, data."""
+
+
+class ForwardError(BnkitError, RuntimeError):
+    """A model's forward raised; the message begins with the layer at which it did."""
 
 
 class TargetError(BnkitError, ValueError):

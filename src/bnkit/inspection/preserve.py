@@ -76,6 +76,17 @@ def modules_within(model: nn.Module) -> list[nn.Module]:
     return found
 
 
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put the random state of Python, NumPy and torch back afterwards."""
+    restorers = _random_state_restorers()
+    try:
+        yield
+    finally:
+        for restore in restorers:
+            restore()
+
+
 def tensors_of(module: nn.Module) -> list[Tensor]:
     """Return the tensors that a module itself holds: parameters, buffers, other attributes."""
     values = list(vars(module).values())

@@ -12,17 +12,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from bnkit.errors import ArgumentTypeError, RewriteError
+from bnkit.errors import ArgumentTypeError, ForwardError, RewriteError
 from bnkit.inspection.nested_tensors import tensors_in
 from bnkit.inspection.preserve import modules_within, preserve, tensors_of
-from bnkit.inspection.recorder import Call, FunctionWatch, Recorder, Trace, watched_modules
+from bnkit.inspection.recorder import (
+    Call,
+    FunctionWatch,
+    Observer,
+    Recorder,
+    Trace,
+    watched_modules,
+)
 
-__all__ = ["Call", "Example", "Trace", "as_call", "refuse_uninitialized", "trace"]
+__all__ = [
+    "Call",
+    "Example",
+    "Trace",
+    "as_call",
+    "refuse_uninitialized",
+    "trace",
+    "trace_or_explain",
+]
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
-def trace(model: nn.Module, example_args: Example, *, training: bool = False) -> Trace:
+def trace(
+    model: nn.Module,
+    example_args: Example,
+    *,
+    training: bool = False,
+    observe: Observer | None = None,
+) -> Trace:
     """Run the model once on an example, without gradients, and record who feeds whom.
 
     Functions that a primitive module calls inside its own forward are not recorded; the module is.
@@ -40,27 +61,76 @@ def trace(model: nn.Module, example_args: Example, *, training: bool = False) ->
             keyword arguments in a mapping.
         training: run in training mode, with the batch norms alone in eval mode: they then take any
             batch, also one with a single value per channel.
+        observe: called with the place and the input of every batch norm, modules and functions,
+            before it runs; what it returns stands in `Trace.observed`.
 
     Raises:
         RewriteError: parameters or buffers are uninitialized; the model is not touched.
 
-    Cost: one forward; every tensor it made is kept until it ends.
+    Cost: one forward, and a copy of the model while it runs.
     """
-    args, kwargs = as_call(example_args)
     refuse_uninitialized(model)
+    recorder = _recorder(model, example_args, observe)
+    _run(recorder, model, example_args, training=training)
+    return recorder.result
+
+
+def trace_or_explain(
+    model: nn.Module, example_args: Example, *, observe: Observer | None = None
+) -> Trace:
+    """Trace one forward in eval mode as `trace` does; an error of the model's names the layer.
+
+    Raises:
+        ForwardError: the forward raised.
+        RewriteError: parameters or buffers are uninitialized.
+    """
+    as_call(example_args)
+    refuse_uninitialized(model)
+    recorder = _recorder(model, example_args, observe)
+    try:
+        _run(recorder, model, example_args, training=False)
+    except Exception as error:
+        raise ForwardError(
+            f"forward raised {type(error).__name__}: {_one_line(error)}",
+            required="one forward in eval mode must run on the example, "
+            f"{_described(example_args)}",
+            remedy="Give an example input of the shape and dtype that the model takes",
+            where=recorder.failed_at(error) or "(model)",
+        ) from error
+    finally:
+        recorder.failures.clear()
+    return recorder.result
+
+
+def _recorder(model: nn.Module, example_args: Example, observe: Observer | None) -> Recorder:
     outside = [tensor for module in modules_within(model) for tensor in tensors_of(module)]
-    recorder = Recorder(model, [*outside, *tensors_in(example_args)])
+    given = tensors_in(example_args)
+    recorder = Recorder(model, [*outside, *given], observe)
+    recorder.result.example_size = next((len(tensor) for tensor in given if tensor.dim()), None)
+    return recorder
+
+
+def _run(recorder: Recorder, model: nn.Module, example_args: Example, *, training: bool) -> None:
+    args, kwargs = as_call(example_args)
     with preserve(model, example_args), torch.no_grad():
         model.train(training)
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         with watched_modules(model, recorder), FunctionWatch(recorder):
-            recorder.result.output = model(*args, **kwargs)
-        # Copied here: what the model returned may lie in a tensor that is about to be put back.
-        returned = tensors_in(recorder.result.output)
-        recorder.result.output_tensors = [tensor.detach().clone() for tensor in returned]
-    return recorder.result
+            output = model(*args, **kwargs)
+        recorder.finish(output)
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _described(example: Example) -> str:
+    tensors = tensors_in(example)
+    if not tensors:
+        return "which holds no tensor"
+    return "of shape " + ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
 def refuse_uninitialized(model: nn.Module) -> None:

@@ -39,7 +39,7 @@ from bnkit.kernels.numba_cpu.passes import (
     no_slots,
     run_pass,
 )
-from bnkit.kernels.numba_cpu.problem import Phase, Slot
+from bnkit.kernels.numba_cpu.problem import CHANNELS_LAST, Phase, Slot
 
 _Groups = tuple[tuple[int, ...], ...]
 _STATISTICS: _Groups = ((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
@@ -48,6 +48,8 @@ _FEW = 8
 # (training, is_followed) → values from which on this kernel is faster than torch's operators: what
 # autograd and Python take to reach it is some 50 µs more. Measured by benchmarks/cpu_kernels.
 _WORTH_IT = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**19}
+# torch's operator is faster where channels are last.
+_WORTH_IT_LAST = {**_WORTH_IT, (True, False): 2**20}
 
 
 class NumbaKernel(FusingKernel):
@@ -84,12 +86,14 @@ class NumbaKernel(FusingKernel):
         """Return why `auto` leaves `x` to another kernel, though this one could take it."""
         if not training and not is_followed:
             return "in eval mode torch's operator is at the speed of memory"
-        least = _WORTH_IT[training, is_followed]
+        layout = layout_of(x)
+        worth_it = _WORTH_IT_LAST if layout == CHANNELS_LAST else _WORTH_IT
+        least = worth_it[training, is_followed]
         if values_per_channel(x) < _FEW:
             return "the gradient of so few values per channel is what is left of larger terms"
         if x.numel() < least:
             return f"torch's operator is as fast on fewer than {least:,} values"
-        if layout_of(x) is None:
+        if layout is None:
             return "it would copy x, whose strides are neither contiguous nor channels-last"
         return None
 

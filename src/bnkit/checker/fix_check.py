@@ -1,0 +1,128 @@
+"""Whether a model gives, after a fix, what it gave before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from bnkit.inspection.trace import Example
+from bnkit.rewrite.layer_check import deviation, largest_finite
+from bnkit.rewrite.network_run import NetworkRun, run_network
+from bnkit.rewrite.output_difference import largest_difference
+from bnkit.rewrite.result import Skipped
+
+# An output may differ by so many units in the last place of its largest value, or by so many times
+# what moving the changed layers' inputs by some rounding units changes it.
+_UNITS, _TIMES_NUDGED, _NUDGED_RUNS = 64, 8, 4
+_MODES = {"eval": False, "training": True}
+
+
+class FixCheck:
+    """The outputs of a model on an example before it is changed.
+
+    Args:
+        model: as given; left as it is.
+        example: what its forward takes; None if nothing can be compared.
+
+    Attributes:
+        skipped: what cannot be compared, with the reason.
+
+    Cost: two forwards.
+    """
+
+    def __init__(self, model: nn.Module, example: Example | None) -> None:
+        self.skipped: list[Skipped] = []
+        self._example = example
+        self._before: dict[str, NetworkRun] = {}
+        if example is None:
+            self.skipped.append(
+                Skipped("", "outputs were not compared: give example_args to the check, or here")
+            )
+            return
+        for mode, training in _MODES.items():
+            try:
+                self._before[mode] = self._run(model, training)
+            except Exception as error:
+                line = str(error).partition("\n")[0].rstrip(".")
+                reason = f"outputs not compared in {mode} mode, where the model raised: {line}"
+                self.skipped.append(Skipped("", reason))
+
+    def excess(self, model: nn.Module, layers: Sequence[nn.Module], *, in_training: bool) -> str:
+        """Return what differs by more than rounding explains, as a clause; empty if nothing does.
+
+        Args:
+            model: as changed.
+            layers: whose arithmetic changed.
+            in_training: whether training mode has to agree too.
+
+        Cost: a forward for each mode, and up to four more where rounding is amplified.
+        """
+        for mode, before in self._before.items():
+            if mode == "training" and not in_training:
+                continue
+            try:
+                clause = self._excess(model, layers, mode, before)
+            except Exception as error:
+                clause = f"the model then raises {type(error).__name__} in {mode} mode: {error}"
+            if clause:
+                return clause
+        return ""
+
+    def _excess(
+        self, model: nn.Module, layers: Sequence[nn.Module], mode: str, before: NetworkRun
+    ) -> str:
+        after = self._run(model, _MODES[mode])
+        found = _deviations(before, after)
+        allowed = [_floor(before, number) for number in range(len(found))]
+        for seed in range(_NUDGED_RUNS):
+            if len(found) == len(allowed) and _is_within(found, allowed):
+                return ""
+            nudged = self._run(model, _MODES[mode], layers, seed)
+            moved = _deviations(after, nudged)
+            allowed = [
+                max(old, _TIMES_NUDGED * new) for old, new in zip(allowed, moved, strict=False)
+            ]
+        if _is_within(found, allowed):
+            return ""
+        return f"an output in {mode} mode then differs by {max(found):.3g}, more than by rounding"
+
+    def difference(self, model: nn.Module) -> float | None:
+        """Return the largest difference of the outputs in eval mode; None if not measured."""
+        before = self._before.get("eval")
+        if before is None:
+            return None
+        return largest_difference(before.outputs, self._run(model, False).outputs)
+
+    def _run(
+        self, model: nn.Module, training: bool, nudged: Sequence[nn.Module] = (), seed: int = 0
+    ) -> NetworkRun:
+        assert self._example is not None
+        return run_network(
+            model,
+            self._example,
+            training=training,
+            with_gradients=False,
+            nudged=nudged,
+            seed=seed,
+        )
+
+
+def _deviations(one: NetworkRun, other: NetworkRun) -> list[float]:
+    if len(one.outputs) != len(other.outputs):
+        return [math.inf]
+    pairs = zip(one.outputs, other.outputs, strict=True)
+    return [math.inf if a.dtype != b.dtype else deviation(a, b) for a, b in pairs]
+
+
+def _floor(run: NetworkRun, number: int) -> float:
+    value = run.outputs[number] if number < len(run.outputs) else None
+    if value is None or not value.is_floating_point():
+        return 0.0
+    return _UNITS * torch.finfo(value.dtype).eps * largest_finite(value)
+
+
+def _is_within(found: Sequence[float], allowed: Sequence[float]) -> bool:
+    return all(value <= limit for value, limit in zip(found, allowed, strict=False))
