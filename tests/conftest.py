@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from jaxtyping import install_import_hook
+
+# Two workers share the cores: threads of the one that wait must not take them from the other. OpenMP
+# reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Before anything imports these packages: from here on a tensor whose shape contradicts its
 # annotation raises. Functions that Numba compiles are left out: it would compile the check.

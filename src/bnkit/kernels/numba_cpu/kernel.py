@@ -39,7 +39,7 @@ from bnkit.kernels.numba_cpu.passes import (
     no_slots,
     run_pass,
 )
-from bnkit.kernels.numba_cpu.problem import CHANNELS_LAST, Phase, Slot
+from bnkit.kernels.numba_cpu.problem import Phase, Slot
 
 _Groups = tuple[tuple[int, ...], ...]
 _STATISTICS: _Groups = ((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
@@ -86,14 +86,12 @@ class NumbaKernel(FusingKernel):
         """Return why `auto` leaves `x` to another kernel, though this one could take it."""
         if not training and not is_followed:
             return "in eval mode torch's operator is at the speed of memory"
-        layout = layout_of(x)
-        worth_it = _WORTH_IT_LAST if layout == CHANNELS_LAST else _WORTH_IT
-        least = worth_it[training, is_followed]
+        least = (_WORTH_IT if x.is_contiguous() else _WORTH_IT_LAST)[training, is_followed]
         if values_per_channel(x) < _FEW:
             return "the gradient of so few values per channel is what is left of larger terms"
         if x.numel() < least:
             return f"torch's operator is as fast on fewer than {least:,} values"
-        if layout is None:
+        if layout_of(x) is None:
             return "it would copy x, whose strides are neither contiguous nor channels-last"
         return None
 
