@@ -6,7 +6,7 @@ import os
 
 from jaxtyping import install_import_hook
 
-# Two workers share the cores: threads of the one that wait must not take them from the other. OpenMP
+# Two workers share the cores: threads of one that wait must not take them from the other. OpenMP
 # reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
