@@ -35,7 +35,8 @@ RULE = Rule(
     "their initial values.",
     why="In eval mode the layer normalizes by 0 and 1, so it does not normalize at all, and the "
     "layers after it get inputs of a scale that they never saw in training.",
-    fine="In a model that was not trained yet: a fresh model is healthy, also in eval mode.",
+    fine="In a model that was not trained yet: a fresh model is healthy, also in eval mode, and "
+    "also where γ and β are drawn, from the same distribution in every layer.",
     before="""
 model.load_state_dict(weights, strict=False)  # the file has no running statistics
 model.eval()

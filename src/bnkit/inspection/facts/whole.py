@@ -10,6 +10,7 @@ from typing import Any
 from bnkit.inspection.facts.data import DataFacts, ForwardFacts
 from bnkit.inspection.facts.graph import CallFacts, GraphFacts
 from bnkit.inspection.facts.model import LayerFacts, ModelFacts
+from bnkit.inspection.facts.sampling import are_drawn_alike
 from bnkit.inspection.facts.setup import SetupFacts
 from bnkit.inspection.facts.steps import StepFacts
 
@@ -49,7 +50,17 @@ class Facts:
         if not layer.is_batch_norm or not layer.has_statistics or layer.has_moved:
             return False
         was_trained = self.any_batch_norm_moved or self.model.weights_loaded
-        return was_trained or layer.has_trained_parameters
+        return was_trained or (layer.has_trained_parameters and not self._are_drawn_alike)
+
+    @cached_property
+    def _are_drawn_alike(self) -> bool:
+        """Whether γ and β of all batch norms look drawn from one distribution, as RepVGG's are.
+
+        Training leaves another spread in each layer.
+        """
+        layers = [layer for layer in self.model.batch_norms if layer.has_trained_parameters]
+        tensors = [[layer.weight for layer in layers], [layer.bias for layer in layers]]
+        return all(are_drawn_alike([t.values for t in row if t is not None]) for row in tensors)
 
     def is_trained(self, layer: LayerFacts) -> bool:
         """Return whether F and D rules may judge a layer: its statistics have been learnt."""
