@@ -46,6 +46,7 @@ bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/
 	$(BIN)/python benchmarks/training_step/run.py --out benchmarks/training_step/results
 	$(BIN)/python benchmarks/peak_memory/run.py --out benchmarks/peak_memory/results
 	$(BIN)/python benchmarks/streamed_outputs/run.py --out benchmarks/streamed_outputs/results
+	$(BIN)/python benchmarks/check/run.py --out benchmarks/check/results
 
 clean:  ## remove .venv and caches; results in runs/ are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
