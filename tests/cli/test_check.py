@@ -117,7 +117,7 @@ def test_weights_and_data(folder: Path) -> None:
     [
         (("nothing.py:net",), "there is no file"),
         (("net.py:nets",), "has no attribute 'nets'.* Did you mean 'net'"),
-        (("net.py:number",), "gives a int; a torch.nn.Module"),
+        (("net.py:number",), "gives an object of type int; a torch.nn.Module"),
         (("net.py:needs",), r"needs raised TypeError: .*'width'.* called without arguments"),
         (("net.py:build",), r"3\.weight: is uninitialized"),
         (("net.py:net", "--shape", "2x4x8x8"), r"^0: forward raised RuntimeError"),

@@ -71,7 +71,7 @@ def test_a_model_without_normalization_says_so() -> None:
     ("arguments", "message"),
     [
         (("net.py:nets",), "Did you mean 'net'"),
-        (("net.py:number",), "gives a int"),
+        (("net.py:number",), "gives an object of type int"),
         (("net.py:net", "--shape", "2x4x8x8"), r"^0: forward raised RuntimeError"),
         (("net.py:net", "--weights", "w.pt"), "there is no such file"),
     ],

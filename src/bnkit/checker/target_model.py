@@ -26,7 +26,7 @@ def load_model(target: str, folder: Path) -> nn.Module:
     value = _called(target, load_target(target, folder), nn.Module)
     if not isinstance(value, nn.Module):
         raise TargetError(
-            f"{target} gives a {type(value).__name__}",
+            f"{target} gives an object of type {type(value).__name__}",
             required="a torch.nn.Module, or a function without arguments that returns one",
         )
     return value

@@ -134,7 +134,7 @@ class Rule:
         for alternatives in self.needs.split("+"):
             letters = alternatives.split("/")
             if not any(_has(facts, letter) for letter in letters):
-                return f"needs {' or '.join(NEEDS[letter] for letter in letters)}"
+                return f"needs {' or '.join(dict.fromkeys(NEEDS[letter] for letter in letters))}"
         for path in self.requires:
             if _value(facts, path) is None:
                 return f"needs {INPUTS[path]}"
