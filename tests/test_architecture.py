@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "lab.report": {"lab.store"},
     "lab": {"lab"},
     "cli": {""},
+    "__main__": {"cli"},
 }
 EVERYONE = {"errors", "_lazy", "__version__"}
 # Packages that a folder must not import, directly at least.

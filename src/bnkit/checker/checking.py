@@ -20,7 +20,7 @@ from bnkit.inspection.preserve import kept_random_state
 from bnkit.inspection.rank_buffers import compare_ranks
 from bnkit.inspection.read_graph import read_graph
 from bnkit.inspection.read_setup import read_setup
-from bnkit.inspection.trace import Example, refuse_uninitialized
+from bnkit.inspection.trace import Example, refuse_uninitialized, uncompiled
 from bnkit.inspection.walk import walk
 from bnkit.rules.registry import resolve_thresholds, select_rules
 from bnkit.rules.rule import SEVERITIES, Finding, Rule
@@ -101,7 +101,7 @@ def check(
     if setup.world_size > 1 and any("setup.rank_differences" in rule.requires for rule in rules):
         setup = replace(setup, rank_differences=compare_ranks(model))
     facts = Facts(model=walked, setup=setup, steps=steps, thresholds=limits)
-    with kept_random_state():  # loaders draw from it where they begin
+    with kept_random_state(), uncompiled():  # loaders draw from it where they begin
         facts, example = _with_runs(facts, model, _Runs(example_args, data, domains, batch_size))
     report = judge(facts, rules, silences, target=target)
     return replace(report, example=example)

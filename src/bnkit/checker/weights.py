@@ -68,8 +68,9 @@ def _read(file: Path) -> dict[str, Tensor]:
             where=str(file),
         ) from error
     except Exception as error:
+        is_empty = file.is_file() and file.stat().st_size == 0
         raise CheckError(
-            f"cannot be read as weights: {type(error).__name__}: {_first_line(error)}",
+            "is empty" if is_empty else f"cannot be read as weights: {_first_line(error)}",
             required="a .safetensors file, or what torch.save(model.state_dict()) writes",
             where=str(file),
         ) from error

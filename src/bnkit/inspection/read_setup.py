@@ -50,14 +50,13 @@ def read_setup(
     if batch_size is None and read is not None:
         batch_size = read.batch_size
     has_group = distributed.is_available() and distributed.is_initialized()
-    is_dtype = isinstance(target_dtype, torch.dtype)
     return SetupFacts(
         optimizer=None if optimizer is None else _optimizer(model, optimizer),
         loader=read,
         batch_size=batch_size,
         accumulation_steps=accumulation_steps,
         total_steps=total_steps,
-        target_dtype=dtype_name(target_dtype) if is_dtype else target_dtype,  # type: ignore[arg-type]
+        target_dtype=None if target_dtype is None else _dtype(target_dtype),
         conversion=conversion,
         averaging=_averaging(model),
         wrapper=next((name for name in facts.wrappers if name in _PARALLEL), ""),
@@ -130,3 +129,12 @@ def _averaging(model: Any) -> AveragingFacts | None:
     return AveragingFacts(
         type(model).__name__, bool(model.use_buffers), None if count is None else int(count)
     )
+
+
+def _dtype(given: Any) -> str:
+    dtype = getattr(torch, given, None) if isinstance(given, str) else given
+    if not isinstance(dtype, torch.dtype):
+        raise CheckError(
+            f"target_dtype is {given!r}", required='it must be a dtype, such as "float16"'
+        )
+    return dtype_name(dtype)

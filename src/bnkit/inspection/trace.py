@@ -5,7 +5,9 @@ It works on any model whatever its control flow, because it watches a run instea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -89,7 +91,7 @@ def trace_or_explain(
     recorder = _recorder(model, example_args, observe)
     try:
         _run(recorder, model, example_args, training=False)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ForwardError(
             f"forward raised {type(error).__name__}: {_one_line(error)}",
             required="one forward in eval mode must run on the example, "
@@ -112,14 +114,32 @@ def _recorder(model: nn.Module, example_args: Example, observe: Observer | None)
 
 def _run(recorder: Recorder, model: nn.Module, example_args: Example, *, training: bool) -> None:
     args, kwargs = as_call(example_args)
-    with preserve(model, example_args), torch.no_grad():
-        model.train(training)
+    with preserve(model, example_args), torch.no_grad(), uncompiled():
+        _set_mode(model, training=training)
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         with watched_modules(model, recorder), FunctionWatch(recorder):
             output = model(*args, **kwargs)
         recorder.finish(output)
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Return a context in which what torch.compile compiled runs as it was written.
+
+    Else it would compile our hooks, and their recompilations would count against the user's limit.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes long
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+
+def _set_mode(model: nn.Module, *, training: bool) -> None:
+    try:
+        model.train(training)
+    except NotImplementedError:
+        # torch.export's programs stay in the mode that they were captured in.
+        return
 
 
 def _one_line(error: BaseException) -> str:

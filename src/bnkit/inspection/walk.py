@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
+from bnkit.errors import CheckError
 from bnkit.inspection.facts.model import (
     LayerFacts,
     ModelFacts,
@@ -56,7 +58,11 @@ def walk(
 
     Cost: one pass over the parameters and buffers of normalization layers; measuring weights, one
     over those of conv and linear layers too.
+
+    Raises:
+        CheckError: a module is TorchScript.
     """
+    _refuse_scripted(model)
     paths = paths_of(model)
     modules = [module for _, module in model.named_modules()]
     names = _parameter_names(model)
@@ -73,6 +79,16 @@ def walk(
         wrappers=tuple(_wrappers(model)),
         weights_loaded=weights_loaded,
     )
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CheckError(
+                "is TorchScript, whose layers cannot be looked at",
+                remedy="Check the module that it was made from",
+                where=path or "(model)",
+            )
 
 
 def norm_kind(module: nn.Module) -> str | None:

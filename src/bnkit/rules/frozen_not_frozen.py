@@ -34,7 +34,8 @@ RULE = Rule(
     "normalizes by the batches of the new task and overwrites what it had learnt, so it drifts "
     "with every forward, also under no_grad.",
     fine="Where the statistics are meant to adapt to new data while γ and β stay (adaptive batch "
-    "normalization).",
+    "normalization), and in a momentum copy of another part of the model, the teacher of MoCo and "
+    "BYOL: silence it there.",
     before="""
 for parameter in backbone.parameters():
     parameter.requires_grad_(False)
