@@ -12,11 +12,13 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import RLock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,12 +104,28 @@ class _Cache:
     """The blocks, by size; the least recently used of a size first."""
 
     blocks: dict[int, list[_Block]] = field(default_factory=dict)
-    lock: Lock = field(default_factory=Lock)
+    lock: Any = field(default_factory=RLock)
+    is_busy: bool = False
     last_sweep: float = 0.0
+
+    @contextmanager
+    def entered(self) -> Iterator[bool]:
+        """Hold the lock; yield False to a signal handler or finalizer that runs within a call."""
+        with self.lock:
+            if self.is_busy:
+                yield False
+                return
+            self.is_busy = True
+            try:
+                yield True
+            finally:
+                self.is_busy = False
 
     def tensor(self, size: int, like: Tensor) -> Tensor:
         """Return a tensor like another one, `size` bytes long, in a block that is free."""
-        with self.lock:
+        with self.entered() as is_first:
+            if not is_first:
+                return torch.empty_like(like)
             now = time.monotonic()
             if now - self.last_sweep > _IDLE_SECONDS:
                 self.last_sweep = now
@@ -123,15 +141,15 @@ class _Cache:
 
     def give_back(self) -> int:
         """Drop all that is free, and return its bytes."""
-        with self.lock:
-            free = self._free()
+        with self.entered() as is_first:
+            free = self._free() if is_first else []
             self._drop(free)
             return sum(block.size for block in free)
 
     def kept_bytes(self) -> int:
         """Return the bytes of what is free."""
-        with self.lock:
-            return sum(block.size for block in self._free())
+        with self.entered() as is_first:
+            return sum(block.size for block in self._free()) if is_first else 0
 
     def _reusable(self, size: int) -> _Block | None:
         """Take out and return the free block that was used last: most of it may be cached."""
@@ -147,12 +165,14 @@ class _Cache:
 
         So that what is kept and what is in use are never more than was once in use at a time.
         """
-        dropped: list[_Block] = []
-        for block in sorted(self._free(), key=lambda block: block.last_use):
+        free = sorted(self._free(), key=lambda block: block.last_use)
+        dropped = [block for block in free if not block.is_usable()]
+        for block in free:
             if size <= 0:
                 break
-            dropped.append(block)
-            size -= block.size
+            if block.is_usable():
+                dropped.append(block)
+                size -= block.size
         self._drop(dropped)
 
     def _free(self) -> list[_Block]:

@@ -34,7 +34,7 @@ class Configuration(NamedTuple):
 
     @property
     def is_large(self) -> bool:
-        """Whether the tensors are too large for the caches."""
+        """Whether outputs go past the caches: then inputs come from memory too."""
         return self.stores != CACHED
 
 
