@@ -109,6 +109,16 @@ def test_processes_give_the_same_metrics_as_this_one(
     assert other.metrics.equals(finished.metrics)
 
 
+def test_relative_folders_hold_in_processes_kept_from_an_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        bnkit.lab.run(SMALL, out="runs", workers=2)
+        assert trial_folders(tmp_path / name / "runs")
+
+
 def test_more_seeds_train_only_what_is_missing(tmp_path: Path) -> None:
     run(tmp_path, seeds=1)
     before = trial_folders(tmp_path)

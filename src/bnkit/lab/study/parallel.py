@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,12 @@ from bnkit.lab.training import TrainingSettings
 
 _POLL_SECONDS = 0.2
 _PARENT_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Caller:
+    process: int
+    directory: str
 
 
 def worker_count(trainings: Sequence[TrainingSettings]) -> int:
@@ -61,9 +68,10 @@ def run_trials(
     """
     # In the store, so that the next run removes it if this one is killed.
     folder = TrialStore(root).unfinished_folder("progress")
+    caller = _Caller(os.getpid(), os.getcwd())
     try:
         tasks = (
-            joblib.delayed(_run_reported)(job, datasets[job.id], root, folder, os.getpid())
+            joblib.delayed(_run_reported)(job, datasets[job.id], root, folder, caller)
             for job in jobs
         )
         with _watched(folder, progress):
@@ -82,10 +90,12 @@ def run_trials(
 
 
 def _run_reported(
-    job: TrialJob, dataset: Dataset, root: Path, folder: Path, parent: int
+    job: TrialJob, dataset: Dataset, root: Path, folder: Path, caller: _Caller
 ) -> TrialRecord:
-    if os.getpid() != parent:
-        _end_with(parent)
+    if os.getpid() != caller.process:
+        _end_with(caller.process)
+        # joblib keeps its processes for later runs, and they stay in the folder where they began.
+        os.chdir(caller.directory)
         # Standard output is for results; what a user's network prints goes where progress goes.
         sys.stdout = sys.stderr
 
