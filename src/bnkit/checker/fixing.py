@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from bnkit.checker.fix_check import FixCheck
 from bnkit.checker.fixers import FIXERS, Applied, Ground, Refusal
 from bnkit.checker.optimizer_groups import OptimizerGroups
 from bnkit.checker.report import Report
 from bnkit.errors import CheckError, did_you_mean
 from bnkit.inspection.trace import Example
 from bnkit.rewrite.model_copy import copied
+from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.result import Change, Rewrite, Skipped
 from bnkit.rules.rule import EVAL_EQUIVALENT, EXACT, NEEDS_RETRAINING, Finding
 
@@ -70,7 +70,7 @@ def fix(
     plan = _plan(report, grades, rewrite)
     if not plan:
         return rewrite
-    check = FixCheck(rewrite.model, example)
+    check = OutputCheck(rewrite.model, example)
     try:
         for grade in grades:
             _apply(rewrite, ground, check, [f for f in plan if f.safety == grade])
@@ -127,7 +127,9 @@ def _plan(report: Report, grades: Sequence[str], rewrite: Rewrite) -> list[Findi
     return plan
 
 
-def _apply(rewrite: Rewrite, ground: Ground, check: FixCheck, findings: Sequence[Finding]) -> None:
+def _apply(
+    rewrite: Rewrite, ground: Ground, check: OutputCheck, findings: Sequence[Finding]
+) -> None:
     """Apply remedies of one grade at once; if that changes too much, one by one."""
     done = [(finding, _try(rewrite, ground, finding)) for finding in findings]
     applied = [(finding, change) for finding, change in done if change is not None]
@@ -166,7 +168,9 @@ def _take_back(rewrite: Rewrite, change: Applied) -> None:
         restore()
 
 
-def _excess(rewrite: Rewrite, check: FixCheck, applied: Sequence[tuple[Finding, Applied]]) -> str:
+def _excess(
+    rewrite: Rewrite, check: OutputCheck, applied: Sequence[tuple[Finding, Applied]]
+) -> str:
     layers = [layer for _, change in applied for layer in change.layers]
     in_training = all(finding.safety == EXACT for finding, _ in applied)
     return check.excess(rewrite.model, layers, in_training=in_training)

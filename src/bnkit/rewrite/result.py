@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from bnkit.inspection.trace import Example
+    from bnkit.rewrite.steps import Step
 
 # From so many layers on, those of which the same is said are printed in one line.
 _MANY = 5
@@ -41,18 +47,33 @@ class Skipped:
 class Rewrite:
     """A changed model with the account of how it was changed.
 
+    It can be copied and pickled with its model, and undone afterwards.
+
     Attributes:
         model: the changed model: a copy, or the given one if it was changed in place.
         changes: what was done, in order.
         skipped: what was left undone, each with its reason.
         difference: largest absolute difference between the tensors in the outputs before and after,
-            in eval mode on the example; NaN if a NaN is among them; None if there are no tensors.
+            in eval mode on the example; NaN if a NaN is among them; None if there are no tensors,
+            or no example.
+        relative_difference: the same, each tensor's in units of its largest value before.
+        added_keys: keys that the model's `state_dict` has gained.
+        removed_keys: keys that it has lost.
+        name: the function that made it, such as "fold".
+        notes: what is to be known of the whole, as sentences, such as a cost.
+        steps: the changes of the model's structure, for `save`; None if they cannot be replayed.
     """
 
     model: nn.Module
     changes: list[Change] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     difference: float | None = None
+    relative_difference: float | None = None
+    added_keys: tuple[str, ...] = ()
+    removed_keys: tuple[str, ...] = ()
+    name: str = ""
+    notes: list[str] = field(default_factory=list)
+    steps: list[Step] | None = field(default=None, repr=False)
     _reversals: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
     def undo(self) -> nn.Module:
@@ -61,11 +82,32 @@ class Rewrite:
             self._reversals.pop()()
         return self.model
 
+    def save(self, file: str | Path, example_args: Example | None = None) -> None:
+        """Write the changed model to a file, whole or not at all.
+
+        Args:
+            file: `.safetensors`: weights and the list of changes, which `bnkit.load` replays on a
+                fresh model; or `.pt2`: a program of `torch.export`, in eval mode.
+            example_args: what `.pt2` is exported with; not needed for `.safetensors`.
+
+        Raises:
+            RewriteError: another ending; changes that cannot be replayed; no example for an
+                export, or the model cannot be exported.
+            StoreError: the file cannot be written.
+        """
+        from bnkit.rewrite.saving import save
+
+        save(self, Path(file), example_args)
+
     def __str__(self) -> str:
         lines = _lines([(change.path, change.what) for change in self.changes])
         lines += _lines([(item.path, f"skipped, {item.reason}") for item in self.skipped])
+        lines += self.notes
         if self.difference is not None:
-            lines.append(f"largest output difference in eval mode: {self.difference:.3g}")
+            line = f"largest output difference in eval mode: {self.difference:.3g}"
+            if self.relative_difference is not None:
+                line += f", {self.relative_difference:.3g} of the largest output"
+            lines.append(line)
         return "\n".join(lines) or "nothing to change"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import tomli_w
 
+from bnkit._files import write_atomically
 from bnkit.errors import StoreError
 from bnkit.lab.report.answer import answer
 from bnkit.lab.report.claim_cards import claim_cards
@@ -19,7 +20,6 @@ from bnkit.lab.report.figures import metric_figures
 from bnkit.lab.report.palette import ARM_COLOURS, BACKGROUNDS, appearance
 from bnkit.lab.report.tables import arm_table, environment, trial_table
 from bnkit.lab.report.trial_groups import arm_names
-from bnkit.lab.store.files import write_atomically
 
 if TYPE_CHECKING:
     from bnkit.lab.store.study_store import StoredStudy

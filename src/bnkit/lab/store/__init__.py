@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from bnkit._lazy import attach
 
 if TYPE_CHECKING:
-    from bnkit.lab.store.files import write_atomically as write_atomically
+    from bnkit._files import write_atomically as write_atomically
     from bnkit.lab.store.schema import MetricRow as MetricRow
     from bnkit.lab.store.schema import Summary as Summary
     from bnkit.lab.store.schema import TrialRecord as TrialRecord
@@ -34,7 +34,7 @@ __getattr__, __dir__ = attach(
         "read_results": "bnkit.lab.store.study_store",
         "read_settings": "bnkit.lab.store.study_store",
         "read_study": "bnkit.lab.store.study_store",
-        "write_atomically": "bnkit.lab.store.files",
+        "write_atomically": "bnkit._files",
         "write_results": "bnkit.lab.store.study_store",
         "write_settings": "bnkit.lab.store.study_store",
     },

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import polars as pl
 import tomli_w
 
+from bnkit._files import write_atomically
 from bnkit.errors import StoreError
-from bnkit.lab.store.files import write_atomically
 from bnkit.lab.store.schema import STORE_VERSION, Summary, TrialRecord, Verdict
 from bnkit.lab.store.trial_store import TrialStore
 

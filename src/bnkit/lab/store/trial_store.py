@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
+from bnkit._files import cannot_write, write_atomically
 from bnkit.errors import StoreError
-from bnkit.lab.store.files import cannot_write, write_atomically
 from bnkit.lab.store.schema import STORE_VERSION, MetricRow, TrialRecord
 
 METRIC_SCHEMA: dict[str, Any] = {

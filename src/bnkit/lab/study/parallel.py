@@ -30,7 +30,7 @@ _PARENT_POLL_SECONDS = 1.0
 @dataclass(frozen=True)
 class _Caller:
     process: int
-    directory: str
+    directory: Path
 
 
 def worker_count(trainings: Sequence[TrainingSettings]) -> int:
@@ -68,7 +68,7 @@ def run_trials(
     """
     # In the store, so that the next run removes it if this one is killed.
     folder = TrialStore(root).unfinished_folder("progress")
-    caller = _Caller(os.getpid(), os.getcwd())
+    caller = _Caller(os.getpid(), Path.cwd())
     try:
         tasks = (
             joblib.delayed(_run_reported)(job, datasets[job.id], root, folder, caller)

@@ -1,4 +1,4 @@
-"""Whether a model gives, after a fix, what it gave before."""
+"""Whether a model gives, after a change, what it gave before."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from bnkit.errors import RewriteError
 from bnkit.inspection.trace import Example
 from bnkit.rewrite.layer_check import deviation, largest_finite
 from bnkit.rewrite.network_run import NetworkRun, run_network
 from bnkit.rewrite.output_difference import largest_difference
-from bnkit.rewrite.result import Skipped
+from bnkit.rewrite.result import Rewrite, Skipped
 
 # An output may differ by so many units in the last place of its largest value, or by so many times
 # what moving the changed layers' inputs by some rounding units changes it.
@@ -20,31 +21,32 @@ _UNITS, _TIMES_NUDGED, _NUDGED_RUNS = 64, 8, 4
 _MODES = {"eval": False, "training": True}
 
 
-class FixCheck:
+class OutputCheck:
     """The outputs of a model on an example before it is changed.
 
     Args:
         model: as given; left as it is.
         example: what its forward takes; None if nothing can be compared.
+        modes: "eval" and "training", or one of them.
 
     Attributes:
         skipped: what cannot be compared, with the reason.
 
-    Cost: two forwards.
+    Cost: a forward for each mode.
     """
 
-    def __init__(self, model: nn.Module, example: Example | None) -> None:
+    def __init__(
+        self, model: nn.Module, example: Example | None, modes: Sequence[str] = tuple(_MODES)
+    ) -> None:
         self.skipped: list[Skipped] = []
         self._example = example
         self._before: dict[str, NetworkRun] = {}
         if example is None:
-            self.skipped.append(
-                Skipped("", "outputs were not compared: give example_args to the check, or here")
-            )
+            self.skipped.append(Skipped("", "outputs were not compared: give example_args"))
             return
-        for mode, training in _MODES.items():
+        for mode in modes:
             try:
-                self._before[mode] = self._run(model, training)
+                self._before[mode] = self._run(model, _MODES[mode])
             except Exception as error:
                 line = str(error).partition("\n")[0].rstrip(".")
                 reason = f"outputs not compared in {mode} mode, where the model raised: {line}"
@@ -95,6 +97,29 @@ class FixCheck:
         if before is None:
             return None
         return largest_difference(before.outputs, self._run(model, False).outputs)
+
+    def measure(self, rewrite: Rewrite) -> None:
+        """Fill in a rewrite's differences of the outputs in eval mode, if they can be measured.
+
+        Cost: a forward.
+
+        Raises:
+            RewriteError: the changed model returns tensors of other shapes, or raises.
+        """
+        before = self._before.get("eval")
+        if before is None:
+            return
+        try:
+            after = self._run(rewrite.model, False)
+        except Exception as error:
+            raise RewriteError(
+                f"after {rewrite.name} the network raised {type(error).__name__}: {error}",
+                required="one forward in eval mode must run on the example",
+            ) from error
+        rewrite.difference = largest_difference(before.outputs, after.outputs)
+        pairs = zip(before.outputs, after.outputs, strict=True)
+        relative = [deviation(a, b) / (largest_finite(a) or 1.0) for a, b in pairs]
+        rewrite.relative_difference = max(relative) if relative else None
 
     def _run(
         self, model: nn.Module, training: bool, nudged: Sequence[nn.Module] = (), seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from bnkit.errors import StoreError
@@ -14,8 +15,29 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         StoreError: the file cannot be written; what stood there is untouched.
     """
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Have a function write a temporary file beside `path`; flush it to disk and rename it.
+
+    Raises:
+        StoreError: the file cannot be written; what stood there is untouched.
+        Exception: what the function raises beside OSError.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        _write_and_rename(path, text)
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -27,15 +49,3 @@ def cannot_write(path: Path, error: Exception) -> StoreError:
         required="a writable folder on a disk with space left",
         remedy="Choose another folder with --out, or make room",
     )
-
-
-def _write_and_rename(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

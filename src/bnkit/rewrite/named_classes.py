@@ -1,0 +1,40 @@
+"""Classes that rewrites give to a layer by their names, so that a file can name them.
+
+A layer whose class changes keeps its identity: hooks, optimizers and whatever else refers to it go
+on doing so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+
+from torch import nn
+
+from bnkit.errors import RewriteError
+
+# Name → where the function is that takes the former class and returns the new one.
+_CLASSES: dict[str, str] = {}
+
+
+def change_class(module: nn.Module, name: str) -> Callable[[], None]:
+    """Give a module a class by its name, and return what gives the former back.
+
+    Raises:
+        RewriteError: no such name.
+    """
+    if name not in _CLASSES:
+        raise RewriteError(
+            f"the class {name!r} is not known",
+            required=f"one of {', '.join(_CLASSES)}",
+            remedy="Update bnkit: a later version wrote this",
+        )
+    home, _, function = _CLASSES[name].partition(":")
+    former = type(module)
+    module.__class__ = getattr(import_module(home), function)(former)
+    return partial(_give_back, module, former)
+
+
+def _give_back(module: nn.Module, former: type[nn.Module]) -> None:
+    module.__class__ = former

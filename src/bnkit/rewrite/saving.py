@@ -1,0 +1,123 @@
+"""A rewrite into a file: weights with the list of changes, or an exported program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnkit._files import write_whole
+from bnkit.errors import BnkitError, RewriteError
+from bnkit.inspection.preserve import preserve
+from bnkit.inspection.trace import Example, as_call
+from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.steps import as_json
+
+# Keys of the metadata of a .safetensors file.
+FORMAT, FORMAT_VERSION = "bnkit", "1"
+NAME, STEPS, CHANGES, TIED = "rewrite", "steps", "changes", "tied"
+
+
+def save(rewrite: Rewrite, file: Path, example: Example | None = None) -> None:
+    """Write a rewrite's model; see `Rewrite.save`."""
+    writers = {".safetensors": _save_weights, ".pt2": _save_program}
+    if file.suffix not in writers:
+        raise RewriteError(
+            f"cannot write {file}: its ending is {file.suffix or 'missing'}",
+            required=".safetensors (weights and the list of changes, for bnkit.load) or .pt2 (a "
+            "program of torch.export)",
+        )
+    writers[file.suffix](rewrite, file, example)
+
+
+def _save_weights(rewrite: Rewrite, file: Path, _: Example | None) -> None:
+    from safetensors.torch import save_file
+
+    if rewrite.steps is None:
+        raise RewriteError(
+            f"the changes of {rewrite.name or 'this rewrite'} cannot be replayed from a file",
+            remedy="Save the state_dict, and make the rewrite again on the model that loads it",
+        )
+    tensors, tied = _distinct_tensors(rewrite.model)
+    changes = [[change.path, change.what] for change in rewrite.changes]
+    metadata = {
+        FORMAT: FORMAT_VERSION,
+        NAME: rewrite.name,
+        STEPS: as_json(rewrite.steps),
+        CHANGES: json.dumps(changes),
+        TIED: json.dumps(tied),
+    }
+    write_whole(file, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def _distinct_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return key → tensor, and for further keys of the same tensor the first of them."""
+    found: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    for key, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise RewriteError(
+                f"the model keeps a {type(value).__name__} in its state_dict, under {key}",
+                required=".safetensors holds tensors and nothing else",
+                remedy="Write .pt2, or leave out what get_extra_state returns",
+            )
+        if value.is_meta:
+            raise RewriteError(f"{key} is on the meta device and has no values")
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and place in first:
+            tied[key] = first[place]
+            continue
+        first[place] = key
+        # safetensors takes neither views of each other nor gaps.
+        found[key] = value.detach().clone(memory_format=torch.contiguous_format)
+    return found, tied
+
+
+def _save_program(rewrite: Rewrite, file: Path, example: Example | None) -> None:
+    if example is None:
+        raise RewriteError(
+            "a .pt2 needs an example input",
+            required="torch.export runs the model once",
+            remedy="Give example_args; on the command line --shape or --example",
+        )
+    model = rewrite.model
+    with preserve(model, example):
+        model.eval()
+        program = _exported(model, example)
+    try:
+        write_whole(file, lambda temporary: torch.export.save(program, temporary))
+    except BnkitError:
+        raise
+    except RuntimeError as error:  # torch's archive writer raises this for a full disk
+        raise RewriteError(f"cannot write {file}: {error}") from error
+
+
+def _exported(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    """Return the exported program; the first axis of each input is free if the model allows it."""
+    args, kwargs = as_call(example)
+    free = torch.export.Dim.AUTO
+    shapes = torch.utils._pytree.tree_map(
+        lambda value: {0: free} if isinstance(value, Tensor) and value.dim() else None,
+        (tuple(args), dict(kwargs)),
+    )
+    tries: list[Any] = [_by_name(model, *shapes), None]
+    for shape in tries:
+        try:
+            return torch.export.export(model, tuple(args), dict(kwargs), dynamic_shapes=shape)
+        except Exception as error:
+            failure = error
+    raise RewriteError(
+        f"torch.export cannot export the model: {str(failure).splitlines()[0]}",
+        remedy="Write .safetensors, which bnkit.load reads into a fresh model",
+    ) from failure
+
+
+def _by_name(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    import inspect
+
+    names = list(inspect.signature(model.forward).parameters)
+    return dict(zip(names, args, strict=False)) | kwargs

@@ -1,0 +1,115 @@
+"""What the contract of rewrites is tried on: every rewrite, and models of every awkward kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnkit.rewrite import Rewrite, accelerate, remove
+
+Make = Callable[..., Rewrite]
+
+
+@dataclass(frozen=True)
+class RewriteCase:
+    """A rewrite as the contract calls it.
+
+    Attributes:
+        make: (model, example, inplace=…) → the rewrite.
+        prepare: puts a model into the mode that the rewrite requires.
+        is_replayable: whether its result can be saved and loaded.
+    """
+
+    make: Make
+    prepare: Callable[[nn.Module], Any] = nn.Module.eval
+    is_replayable: bool = True
+
+
+REWRITES: dict[str, RewriteCase] = {
+    "accelerate": RewriteCase(accelerate, is_replayable=False),
+    "remove": RewriteCase(remove),
+}
+
+
+class Residual(nn.Module):
+    """Blocks with an addition, control flow that depends on values, and a dict as output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = F.relu(self.norm1(self.conv1(x)))
+        if x.mean() > -1e6:
+            x = F.relu(self.norm2(self.conv2(x)) + x)
+        return {"logits": self.head(x.mean((2, 3))), "features": x}
+
+
+class SharedAndTied(nn.Module):
+    """One batch norm and one activation used twice, and two linear layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6, bias=False), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.norm, self.relu = nn.BatchNorm1d(6), nn.ReLU()
+        self.third, self.last = nn.Linear(6, 6), nn.BatchNorm1d(6)
+        self.again = self.last
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.first(x)))
+        x = self.relu(self.norm(self.second(x)))
+        return self.again(self.third(x))
+
+
+class Hooked(nn.Sequential):
+    """A Sequential with a hook that counts how often a layer ran."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv1d(4, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 6, 1), nn.BatchNorm1d(6)
+        )
+        self[2].register_forward_hook(_pass_on)
+
+
+def _pass_on(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+    return output * 1.0
+
+
+def _drawn(model: nn.Module) -> nn.Module:
+    """Give every batch norm statistics, γ and β as after training."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                for tensor in (module.weight, module.running_var):
+                    tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+                for tensor in (module.bias, module.running_mean):
+                    tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    return model
+
+
+def _built(kind: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return _drawn(kind())
+
+    return build
+
+
+# Name → (builder, example).
+MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
+    "residual": (_built(Residual), torch.randn(4, 3, 8, 8)),
+    "shared-and-tied": (_built(SharedAndTied), torch.randn(8, 6)),
+    "hooked": (_built(Hooked), torch.randn(4, 4, 9)),
+}
