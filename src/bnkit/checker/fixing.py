@@ -63,7 +63,7 @@ def fix(
     """
     _refuse(report, safety, optimizer, inplace=inplace)
     example = report.example if example_args is None else example_args
-    rewrite = Rewrite(model if inplace else copied(model))
+    rewrite = Rewrite(model if inplace else copied(model), name="fix")
     groups = None if optimizer is None else OptimizerGroups(optimizer)
     ground = Ground(rewrite.model, groups, example)
     grades = _GRADES[: _GRADES.index(safety) + 1]

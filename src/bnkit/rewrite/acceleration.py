@@ -86,7 +86,7 @@ def accelerate(
         if not inplace and example_args is not None:
             # A closure that was not copied may run the original.
             kept.enter_context(preserve(model, example_args))
-        rewrite = Rewrite(model if inplace else copied(model))
+        rewrite = Rewrite(model if inplace else copied(model), name="accelerate")
         try:
             _accelerate(rewrite, example_args)
         except BaseException:

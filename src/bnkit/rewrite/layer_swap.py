@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,7 @@ from bnkit.layers import (
     BatchNormAct2d,
     BatchNormAct3d,
 )
+from bnkit.rewrite.named_classes import give_class
 from bnkit.rewrite.result import Skipped
 
 _OURS: dict[type[nn.Module], type[nn.Module]] = {
@@ -165,13 +167,15 @@ def fuse_activation(
     restore_layer = _change_class(layer, fused)
     layer.activation, layer.negative_slope = name, negative_slope  # type: ignore[assignment]
     restore_activation = _change_class(activation, nn.Identity)
+    return partial(_split, layer, restore_layer, restore_activation)
 
-    def restore() -> None:
-        restore_activation()
-        restore_layer()
-        del layer.activation, layer.negative_slope
 
-    return restore
+def _split(
+    layer: nn.Module, restore_layer: Callable[[], None], restore_activation: Callable[[], None]
+) -> None:
+    restore_activation()
+    restore_layer()
+    del layer.activation, layer.negative_slope
 
 
 def _change_class(module: nn.Module, kind: type[nn.Module]) -> Callable[[], None]:
@@ -181,11 +185,7 @@ def _change_class(module: nn.Module, kind: type[nn.Module]) -> Callable[[], None
         own = {key: value for key, value in vars(former).items() if key not in _OF_ANY_CLASS}
         kind = type(former.__name__, (kind,), own)
     module.__class__ = kind
-
-    def restore() -> None:
-        module.__class__ = former
-
-    return restore
+    return partial(give_class, module, former)
 
 
 _OF_ANY_CLASS = ("__dict__", "__weakref__", "__doc__")

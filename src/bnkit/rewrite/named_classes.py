@@ -33,8 +33,9 @@ def change_class(module: nn.Module, name: str) -> Callable[[], None]:
     home, _, function = _CLASSES[name].partition(":")
     former = type(module)
     module.__class__ = getattr(import_module(home), function)(former)
-    return partial(_give_back, module, former)
+    return partial(give_class, module, former)
 
 
-def _give_back(module: nn.Module, former: type[nn.Module]) -> None:
-    module.__class__ = former
+def give_class(module: nn.Module, kind: type[nn.Module]) -> None:
+    """Make a class that of a module; a function, so that what undoes a rewrite can be pickled."""
+    module.__class__ = kind
