@@ -72,8 +72,8 @@ average.running_var -= 0.1 * (average.running_var - 2 * batch_var)  # can fall b
     after="""
 average.running_var += 0.1 * (batch_var - average.running_var)
 """,
-    remedy="Recalibrate the running statistics on training data (bnkit.recalibrate); prune channels "
-    "that stay constant (bnkit.prune).",
+    remedy="Recalibrate the running statistics on training data (bnkit.recalibrate); prune "
+    "channels that stay constant (bnkit.prune).",
     source="Ioffe and Szegedy 2015, algorithm 1: eps is added to a variance. Mehta et al. 2019, "
     "“On Implicit Filter Level Sparsity in Convolutional Neural Networks”, for dead channels.",
 )
