@@ -1,4 +1,4 @@
-"""The backward that reads an activation's mask gives, bit for bit, what the one that reads y does."""
+"""The backward that reads an activation's mask gives bit for bit what that which reads y does."""
 
 from __future__ import annotations
 

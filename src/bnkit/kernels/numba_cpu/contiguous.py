@@ -14,7 +14,6 @@ from numba.extending import overload, register_jitable
 from bnkit.kernels.numba_cpu.activation_mask import (
     has_mask,
     mask_of_row,
-    through_mask,
     write_mask,
 )
 from bnkit.kernels.numba_cpu.arithmetic import (
@@ -29,8 +28,12 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     multiply_add,
     smaller,
     subtract,
-    through_activation,
     total,
+)
+from bnkit.kernels.numba_cpu.contiguous_gradient import (
+    gradient_at,
+    gradient_of_part,
+    prefetch_for_gradient,
 )
 from bnkit.kernels.numba_cpu.memory import (
     add_double,
@@ -163,50 +166,6 @@ def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, 
     poke(block, room, place + width, add(add(q0, q1), add(q2, q3)))
 
 
-@register_jitable(**COMPILE_OPTIONS)
-def _gradient(
-    block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any, start: int, mask: int
-) -> Any:
-    """Return dy behind the activation, from index i on; its row begins at `start`."""
-    dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
-    if has_mask(block):
-        return through_mask(block, dy, mask, i - start, slope)
-    if has_residual(block):
-        return through_activation(block, dy, load(block, slot(block, Slot.Y), i), slope)
-    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
-
-
-@register_jitable(**COMPILE_OPTIONS)
-def _prefetch_for_gradient(block: Any, i: int) -> None:
-    """Ask for what `_gradient` reads, and for x."""
-    prefetch(block, slot(block, Slot.X), i)
-    prefetch(block, slot(block, Slot.GRAD_OUTPUT), i)
-    if has_residual(block) and not has_mask(block):
-        prefetch(block, slot(block, Slot.Y), i)
-
-
-@register_jitable(**COMPILE_OPTIONS)
-def _gradient_of_part(
-    block: Any,
-    i: int,
-    count: int,
-    xmu: Any,
-    scale: Any,
-    shift: Any,
-    slope: Any,
-    start: int,
-    mask: int,
-) -> Any:
-    """Return dy behind the activation of the `count` values from index i on, and zeros."""
-    dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
-    if has_mask(block):
-        return through_mask(block, dy, mask, i - start, slope)
-    if has_residual(block):
-        y = load_first(block, slot(block, Slot.Y), i, count)
-        return through_activation(block, dy, y, slope)
-    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
-
-
 def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
     """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`."""
     x, width, zeros = slot(block, Slot.X), lanes(block), fill(block, 0.0)
@@ -224,24 +183,24 @@ def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, p
     i = row
     while i + 2 * width <= end:
         for line in range(i + ahead, i + ahead + 2 * width, width):
-            _prefetch_for_gradient(block, line)
+            prefetch_for_gradient(block, line)
         v0 = subtract(load(block, x, i), high)
         v1 = subtract(load(block, x, i + width), high)
-        dy0 = _gradient(block, i, v0, scale, shift, slope, start, mask)
-        dy1 = _gradient(block, i + width, v1, scale, shift, slope, start, mask)
+        dy0 = gradient_at(block, i, v0, scale, shift, slope, start, mask)
+        dy1 = gradient_at(block, i + width, v1, scale, shift, slope, start, mask)
         s0, s1 = add(s0, dy0), add(s1, dy1)
         q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
         i += 2 * width
     if i + width <= end:
-        _prefetch_for_gradient(block, i + ahead)
+        prefetch_for_gradient(block, i + ahead)
         v0 = subtract(load(block, x, i), high)
-        dy0 = _gradient(block, i, v0, scale, shift, slope, start, mask)
+        dy0 = gradient_at(block, i, v0, scale, shift, slope, start, mask)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
         i += width
     if i < end:
         rest = end - i
         v0 = keep_first(subtract(load_first(block, x, i, rest), high), rest)
-        dy0 = _gradient_of_part(block, i, rest, v0, scale, shift, slope, start, mask)
+        dy0 = gradient_of_part(block, i, rest, v0, scale, shift, slope, start, mask)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
     poke(block, room, place, add(s0, s1))
     poke(block, room, place + width, add(q0, q1))
@@ -354,7 +313,7 @@ def _write_row_of_gradients(
     while i < end:
         if part != 0:
             xmu = subtract(load_first(block, x, i, part), high)
-            dy = _gradient_of_part(block, i, part, xmu, scale, shift, slope, start, mask)
+            dy = gradient_of_part(block, i, part, xmu, scale, shift, slope, start, mask)
             if has_beside:
                 store_first(block, beside, i, part, dy)
             if not is_fixed:
@@ -364,7 +323,7 @@ def _write_row_of_gradients(
             i += part
         while i + width <= end:
             xmu = subtract(load(block, x, i), high)
-            dy = _gradient(block, i, xmu, scale, shift, slope, start, mask)
+            dy = gradient_at(block, i, xmu, scale, shift, slope, start, mask)
             if has_beside:
                 prefetch_output(block, beside, i - ahead)
                 write_output(block, beside, i, dy)
