@@ -10,45 +10,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn import functional as torch_functional
 
 
-def _give_taps(layer: _ConvNd, device: Any, dtype: Any) -> None:
-    kernel = tuple(layer.kernel_size)
-    first = (1, layer.out_channels) if layer.transposed else (layer.out_channels, 1)
-    layer.register_buffer("taps", torch.zeros(*first, *kernel, device=device, dtype=dtype))
+class _Border(nn.Module):
+    """What all six have in common: the taps."""
 
-
-def _ones_like(input: Tensor, layer: _ConvNd) -> Tensor:
-    spatial = input.shape[-len(layer.kernel_size) :]
-    return torch.ones((1, 1, *spatial), dtype=input.dtype, device=input.device)
-
-
-class _BorderConv(_ConvNd):
-    """What the three have in common."""
-
+    weight: Any
+    bias: Any
     taps: Tensor
+    kernel_size: Any
     _convolution: Callable[..., Tensor]
 
-    def __init__(self, *args: Any, device: Any = None, dtype: Any = None, **kwargs: Any) -> None:
-        super().__init__(*args, device=device, dtype=dtype, **kwargs)
-        _give_taps(self, device, dtype)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        shape = list(self.weight.shape)
+        is_transposed = isinstance(self, nn.modules.conv._ConvTransposeNd)
+        shape[:2] = [1, self.out_channels] if is_transposed else [self.out_channels, 1]
+        self.register_buffer("taps", self.weight.detach().new_zeros(shape))
+
+    def _ones_like(self, input: Tensor) -> Tensor:
+        return input.new_ones((1, 1, *input.shape[-len(self.kernel_size) :]))
+
+
+class _BorderConv(_Border):
+    """What the three have in common that are not transposed."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return conv(input) + conv of ones with `taps`."""
-        border = type(self)._convolution(
-            _ones_like(input, self),
-            self.taps,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
-        inside = self._conv_forward(input, self.weight, None)  # type: ignore[operator]
-        return inside + border.to(inside.dtype)  # type: ignore[no-any-return]
+        """Return conv(input) + conv of ones with `taps`, + bias."""
+        convolution = type(self)._convolution
+        options = (self.stride, self.padding, self.dilation)
+        border = convolution(self._ones_like(input), self.taps, self.bias, *options)
+        return convolution(input, self.weight, None, *options, self.groups) + border
 
 
 class BorderConv1d(_BorderConv, nn.Conv1d):
@@ -59,43 +53,36 @@ class BorderConv1d(_BorderConv, nn.Conv1d):
     Cost: beside the conv, one of a single channel and sample, and one addition to the output.
     """
 
-    _convolution = staticmethod(F.conv1d)
+    _convolution = staticmethod(torch_functional.conv1d)
 
 
 class BorderConv2d(_BorderConv, nn.Conv2d):
     """y = conv2d(x) + conv2d of ones with `taps`; see `BorderConv1d`."""
 
-    _convolution = staticmethod(F.conv2d)
+    _convolution = staticmethod(torch_functional.conv2d)
 
 
 class BorderConv3d(_BorderConv, nn.Conv3d):
     """y = conv3d(x) + conv3d of ones with `taps`; see `BorderConv1d`."""
 
-    _convolution = staticmethod(F.conv3d)
+    _convolution = staticmethod(torch_functional.conv3d)
 
 
-class _BorderConvTranspose(_ConvTransposeNd):
-    """What the three have in common."""
+class _BorderConvTranspose(_Border):
+    """What the three have in common that are transposed."""
 
-    taps: Tensor
-    _convolution: Callable[..., Tensor]
-
-    def __init__(self, *args: Any, device: Any = None, dtype: Any = None, **kwargs: Any) -> None:
-        super().__init__(*args, device=device, dtype=dtype, **kwargs)
-        _give_taps(self, device, dtype)
+    _output_padding: Callable[..., list[int]]
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Return the transposed conv of input + that of ones with `taps`."""
+        """Return the transposed conv of input + that of ones with `taps`, + bias."""
         spatial = len(self.kernel_size)
-        padding = self._output_padding(  # type: ignore[operator]
-            input, output_size, self.stride, self.padding, self.kernel_size, spatial, self.dilation
-        )
-        convolution = type(self)._convolution
+        sizes = (self.stride, self.padding, self.kernel_size, spatial, self.dilation)
+        padding = self._output_padding(input, output_size, *sizes)
+        convolution, ones = type(self)._convolution, self._ones_like(input)
         options = (self.stride, self.padding, padding)
-        ones = _ones_like(input, self)
         border = convolution(ones, self.taps, self.bias, *options, 1, self.dilation)
         inside = convolution(input, self.weight, None, *options, self.groups, self.dilation)
-        return inside + border.to(inside.dtype)
+        return inside + border
 
 
 class BorderConvTranspose1d(_BorderConvTranspose, nn.ConvTranspose1d):
@@ -106,16 +93,16 @@ class BorderConvTranspose1d(_BorderConvTranspose, nn.ConvTranspose1d):
     Cost: beside the conv, one of a single channel and sample, and one addition to the output.
     """
 
-    _convolution = staticmethod(F.conv_transpose1d)
+    _convolution = staticmethod(torch_functional.conv_transpose1d)
 
 
 class BorderConvTranspose2d(_BorderConvTranspose, nn.ConvTranspose2d):
     """y = conv_transpose2d(x) + that of ones with `taps`; see `BorderConvTranspose1d`."""
 
-    _convolution = staticmethod(F.conv_transpose2d)
+    _convolution = staticmethod(torch_functional.conv_transpose2d)
 
 
 class BorderConvTranspose3d(_BorderConvTranspose, nn.ConvTranspose3d):
     """y = conv_transpose3d(x) + that of ones with `taps`; see `BorderConvTranspose1d`."""
 
-    _convolution = staticmethod(F.conv_transpose3d)
+    _convolution = staticmethod(torch_functional.conv_transpose3d)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as torch_functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
@@ -187,10 +187,11 @@ def _apart(group: FoldGroup, layer: nn.Module, value: Tensor, at_layer: _Seen) -
 
 def _normalized(norm: _BatchNorm, value: Tensor) -> Tensor:
     # A BatchNormAct's addition and activation stay in the network, so they are not compared.
-    tensors = [norm.running_mean, norm.running_var, norm.weight, norm.bias]
-    if value.dtype == torch.float64:
-        tensors = [None if tensor is None else tensor.double() for tensor in tensors]
-    return F.batch_norm(value, *tensors, False, 0.0, norm.eps)  # type: ignore[arg-type]
+    mean, variance, weight, bias = [
+        tensor.double() if tensor is not None and value.dtype == torch.float64 else tensor
+        for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    ]
+    return torch_functional.batch_norm(value, mean, variance, weight, bias, eps=norm.eps)
 
 
 def _first_samples(value: Tensor) -> Tensor:
@@ -206,7 +207,7 @@ def _dtype(layer: nn.Module) -> torch.dtype:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Let CUDA compute float32 as float32, and not with the ten bits that convs have by default."""
-    places = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    places: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     former = [place.fp32_precision for place in places]
     try:
         for place in places:

@@ -143,7 +143,7 @@ class PairSearch:
                 continue
             if self._is_sound(norms[path]) and ran[id(norms[path])] >= 0:
                 tried[path] += self._try(path, norms[path], is_after=False)
-            if id(norms[path]) not in self._folded and self._is_wanted(path, norms[path]):
+            if id(norms[path]) not in self._folded and self._is_wanted(norms[path]):
                 self._plan.reasons[path] = "; ".join(tried[path]) or self._neighbours(norms[path])
         self._plan.reasons = {
             path: self._plan.reasons[path] for path in in_order if path in self._plan.reasons
@@ -160,7 +160,7 @@ class PairSearch:
         yield from obstacles.of_norm(norm)
         yield from self._ties.read("the batch norm", norm, _STATISTICS)
 
-    def _is_wanted(self, path: str, norm: _BatchNorm) -> bool:
+    def _is_wanted(self, norm: _BatchNorm) -> bool:
         if self._chosen is None or id(norm) in self._chosen:
             return True
         ends = [self._search(norm, is_after=side)[0] for side in (True, False)]
@@ -195,24 +195,23 @@ class PairSearch:
                 number = next((n for n in taken if self._leads_on(calls[n])), None)
             if number is None:
                 break
-            if calls[number].module is not None and obstacles.kind_of(calls[number].module):
+            if _is_linear(calls[number]):
                 return calls[number], links
             if not self._passes(calls[number]):
                 break
         return None, links
 
     def _leads_on(self, call: Call) -> bool:
-        is_linear = call.module is not None and obstacles.kind_of(call.module) is not None
-        return is_linear or self._passes(call)
+        return _is_linear(call) or self._passes(call)
 
     def _passes(self, call: Call) -> bool:
         """Return whether a call does nothing once what has been folded is gone."""
         module = call.module
         if type(module) is nn.Dropout or type(module) is nn.Dropout2d:
-            return module.p == 0  # type: ignore[no-any-return,union-attr]
-        return type(module) is nn.Identity or (
-            id(module) in self._folded and not obstacles.is_act(module)  # type: ignore[arg-type]
-        )
+            return module.p == 0
+        if isinstance(module, _BatchNorm):
+            return id(module) in self._folded and not obstacles.is_act(module)
+        return type(module) is nn.Identity
 
     def _of_pair(
         self, norm: _BatchNorm, linear: Call, links: list[int], is_after: bool
@@ -294,6 +293,10 @@ class PairSearch:
         return (
             f"no conv or linear layer stands next to it: its input comes {maker}, its output {goal}"
         )
+
+
+def _is_linear(call: Call) -> bool:
+    return call.module is not None and obstacles.kind_of(call.module) is not None
 
 
 def _device(module: nn.Module) -> torch.device | None:

@@ -47,8 +47,9 @@ def put_into(edits: Edits, layer: nn.Module, numbers: LinearMap) -> None:
     device = _weight(layer).device
     edits.set_parameter(layer, "weight", numbers.weight.to(device))
     if numbers.bias is not None:
-        trained = (layer.bias if layer.bias is not None else _weight(layer)).requires_grad  # type: ignore[union-attr]
-        edits.set_parameter(layer, "bias", numbers.bias.to(device), requires_grad=bool(trained))
+        former = layer._parameters["bias"]
+        trained = (_weight(layer) if former is None else former).requires_grad
+        edits.set_parameter(layer, "bias", numbers.bias.to(device), requires_grad=trained)
 
 
 def _border_layer(layer: nn.Module, numbers: LinearMap) -> nn.Module:

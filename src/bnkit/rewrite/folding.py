@@ -37,9 +37,9 @@ def fold(
 ) -> Rewrite:
     """Fold batch norms into the conv or linear layer directly before or after them.
 
-    s·(W x + b) + t = (s·W) x + (s·b + t), and likewise W (s·x + t) + b, where s = γ/√(var + eps) and
-    t = β − s·mean. An identity stays where the batch norm was; of a `BatchNormAct` the addition and
-    the activation stay.
+    s·(W x + b) + t = (s·W) x + (s·b + t), and likewise W (s·x + t) + b, where s = γ/√(var + eps)
+    and t = β − s·mean. An identity stays where the batch norm was; of a `BatchNormAct` the
+    addition and the activation stay.
 
     Pairs are found in a run of the example, never by names. What cannot be shown to be right is
     left and listed in `.skipped`: shared layers, tied or parametrized weights, hooks, an output
