@@ -17,11 +17,12 @@ from torch.fx.experimental.optimization import fuse
 
 import bnkit
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+from result_rows import measured_on, spread, write_rows
 
 from helpers.healthy_architectures import ResNet50
-from result_rows import measured_on, spread, write_rows
 
 SHAPE = (1, 3, 224, 224)
 

@@ -287,12 +287,17 @@ class PairSearch:
         number = self._calls[id(norm)][0]
         calls = self._watched.calls
         source = next(iter(calls[number].sources), None)
-        maker = "from outside" if source is None else f"from {calls[source].name}"
-        takers = dict.fromkeys(calls[taker].name for taker in self._takers.get(number, ()))
+        maker = "outside" if source is None else _named(calls[source])
+        takers = dict.fromkeys(_named(calls[taker]) for taker in self._takers.get(number, ()))
         goal = f"goes to {' and '.join(takers)}" if takers else "is returned"
         return (
-            f"no conv or linear layer stands next to it: its input comes {maker}, its output {goal}"
+            f"no conv or linear layer stands next to it: its input comes from {maker}, "
+            f"its output {goal}"
         )
+
+
+def _named(call: Call) -> str:
+    return call.name if call.module is None else f"{call.name}, a {type(call.module).__name__}"
 
 
 def _is_linear(call: Call) -> bool:

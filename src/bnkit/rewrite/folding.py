@@ -215,6 +215,10 @@ def _tell(edits: Edits, plan: FoldPlan, proved: dict[str, FoldedGroup], runs: Do
             edits.changed(path, "bias added, which the fold needs")
     for path, reason in plan.reasons.items():
         edits.skipped(path, f"not folded: {reason}")
+    for call in runs.evaluation.calls:
+        if call.module is None and "batch_norm" in call.name:
+            reason = "a batch norm called as a function is not folded: make it a module"
+            edits.skipped(call.inside, f"{call.name}, {reason}")
     edits.rewrite.notes.append(_FOR_INFERENCE)
     for path, times in _more_in_training(proved, runs).items():
         edits.rewrite.notes.append(f"in training mode {path} runs {times} times, in eval mode once")
