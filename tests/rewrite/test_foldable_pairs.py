@@ -49,6 +49,11 @@ def _two_consumers(net: Any, x: Tensor) -> Tensor:
     return net.norm(y) + y.mean()  # type: ignore[no-any-return]
 
 
+def _as_array(net: Any, x: Tensor) -> Tensor:
+    y = net.conv(x)
+    return net.norm(y) * float(y.numpy().max() > 0)  # type: ignore[no-any-return]
+
+
 RUNS: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "shared": (_twice, "it is shared: it runs 2 times"),
     "returned": (_returned, "the output of conv is returned too"),
@@ -57,6 +62,7 @@ RUNS: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
         _two_consumers,
         "the output of conv goes to norm and torch.Tensor.mean",
     ),
+    "read by Python": (_as_array, "the output of conv is read by numpy"),
     "in-place write": (lambda n, x: n.norm(n.conv(x).relu_()), "comes from torch.Tensor.relu_"),
     "transposed": (lambda n, x: n.norm(n.conv(x).mT), "comes from torch.Tensor.mT"),
     "reshaped": (lambda n, x: n.norm(n.conv(x).view(2, 4, 9, 4)), "comes from torch.Tensor.view"),
@@ -159,7 +165,7 @@ PREPARED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda n: n.conv.register_full_backward_hook(lambda *_: None),
         "conv has a hook",
     ),
-    "hook around": (_hook_around, "a hook on conv sees the output of conv.0"),
+    "hook around": (_hook_around, "the output of conv.0 is seen by a hook on conv"),
     "own forward": (_own_forward, "conv is a Scaled, with a forward of its own"),
     "forward of the object": (_instance_forward, "with a forward of its own"),
     "subclassed batch norm": (_norm_with_activation, "it is a NormAndReLU"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,7 +73,8 @@ def prove(model: nn.Module, example: Example, plan: FoldPlan) -> dict[str, Folde
     """Return path → folded layer, each compared with the layers apart on what they were given.
 
     What does not hold is dropped from the plan, the outermost batch norm first. On the first
-    samples of the input that the example brings each group, three are compared: the layers apart in
+    samples of the input that the example brings each group, or random ones in the place of nothing
+    but zeros, three are compared: the layers apart in
     float64, the same in their own dtype, and the folded one in that dtype.
 
     Args:
@@ -125,21 +127,14 @@ class _ProofRun:
 
     def _judge(self, group: FoldGroup, seen: Mapping[str, _Seen]) -> None:
         while group.norms:
-            reason = ""
             numbers = folded_numbers(group)
-            if not numbers.is_finite:
-                dtype = str(_dtype(group.linear)).removeprefix("torch.")
-                reason = f"weights folded into {group.path} are not finite in {dtype}"
-            else:
+            reason = _why_not_finite(group, numbers)
+            if not reason:
                 deviation = _deviation(group, numbers, seen)
-                limit = LIMITS[_dtype(group.linear)]
-                if deviation <= limit:
-                    self.proved[group.path] = FoldedGroup(group, numbers, deviation)
+                reason = _why_beyond(group, deviation)
+                if not reason:
+                    self.proved[group.path] = FoldedGroup(group, numbers, deviation.largest)
                     return
-                reason = (
-                    f"folded into {group.path} it would be off by {deviation:.2g} of the largest "
-                    f"output on the example, more than {limit:.2g}"
-                )
             outermost = list(group.before or group.after)[-1]
             self.plan.drop(group, outermost, reason)
 
@@ -155,24 +150,55 @@ def folded_numbers(group: FoldGroup) -> LinearMap:
     return numbers.rounded(_dtype(group.linear))
 
 
-def _deviation(group: FoldGroup, numbers: LinearMap, seen: Mapping[str, _Seen]) -> float:
-    """Return how far a folded layer is off, in units of the largest output; NaN if it gives any."""
+@dataclass(frozen=True)
+class _Deviation:
+    """How far a folded layer is off, in units of the largest output; NaN where one is NaN."""
+
+    from_exact: float
+    from_apart: float
+
+    @property
+    def largest(self) -> float:
+        """The larger of the two; NaN if one is."""
+        return float(torch.tensor([self.from_exact, self.from_apart]).max())
+
+
+def _why_not_finite(group: FoldGroup, numbers: LinearMap) -> str:
+    if numbers.is_finite:
+        return ""
+    dtype = str(_dtype(group.linear)).removeprefix("torch.")
+    return f"weights folded into {group.path} are not finite in {dtype}"
+
+
+def _why_beyond(group: FoldGroup, deviation: _Deviation) -> str:
+    limit = LIMITS[_dtype(group.linear)]
+    if deviation.largest <= limit:
+        return ""
+    if not math.isfinite(deviation.largest):
+        return "its output on the example is not finite, so nothing can be compared"
+    reason = (
+        f"folded into {group.path} it would be off by {deviation.largest:.2g} of the largest "
+        f"output on the example, more than {limit:.2g}"
+    )
+    if deviation.from_exact <= limit:
+        reason += "; it is the layers apart that are so far from what they give in float64"
+    return reason
+
+
+def _deviation(group: FoldGroup, numbers: LinearMap, seen: Mapping[str, _Seen]) -> _Deviation:
     first, *_ = group.members
     given, at_layer = seen[first].input, seen[group.path]
     layer = group.linear
     exact = _apart(group, twin_with(layer, linear_map(layer)).double(), given.double(), at_layer)
     folded = at_layer.call(twin_with(layer, numbers), given)
-    differences = [folded.double() - exact]
+    largest = float(exact.abs().max()) or 1.0
+    from_exact = from_apart = float((folded.double() - exact).abs().max()) / largest
     if given.dtype in (torch.float32, torch.float64):
         # Of layers apart in less precise dtypes the intermediate results are off by more.
         own = twin_with(layer, linear_map(layer).rounded(_dtype(layer)))
         apart = _apart(group, own, given, at_layer)
-        differences.append(folded.double() - apart.double())
-    if not exact.numel():
-        return 0.0
-    largest = float(exact.abs().max()) or 1.0
-    found = torch.stack([difference.abs().max() for difference in differences])
-    return float(found.max()) / largest  # the maximum of a NaN and others is NaN
+        from_apart = float((folded.double() - apart.double()).abs().max()) / largest
+    return _Deviation(from_exact, from_apart)
 
 
 def _apart(group: FoldGroup, layer: nn.Module, value: Tensor, at_layer: _Seen) -> Tensor:
@@ -196,7 +222,13 @@ def _normalized(norm: _BatchNorm, value: Tensor) -> Tensor:
 
 def _first_samples(value: Tensor) -> Tensor:
     per_sample = max(1, value[:1].numel())
-    return value[: max(1, _VALUES // per_sample)].detach().clone()
+    first = value[: max(1, _VALUES // per_sample)].detach().clone()
+    if first.numel() and bool(first.any()):
+        return first
+    # Nothing, or zeros alone, would not show what the weights do.
+    shape = (max(1, len(first)), *first.shape[1:])
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.randn(shape, generator=generator, device="cpu").to(value)
 
 
 def _dtype(layer: nn.Module) -> torch.dtype:

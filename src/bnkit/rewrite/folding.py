@@ -20,8 +20,8 @@ from bnkit.rewrite.result import Rewrite
 from bnkit.rewrite.seen_outputs import outputs_seen_elsewhere
 
 _FOR_INFERENCE = (
-    "the result is for inference: what is folded normalizes by the stored statistics, in training "
-    "mode too, and what ran on the example was looked at and nothing else"
+    "the result is for inference: what is folded uses the stored statistics in training mode too; "
+    "pairs are those of the example's run"
 )
 _CORRECTED = ", with a correction of the border"
 _WHAT = "batch norm, nor a conv or linear layer"
@@ -70,6 +70,8 @@ def fold(
     """
     _refuse_arguments(model, example_args, border)
     _refuse_unprovable(model)
+    if inplace:
+        _refuse_inference_tensors(model)
     chosen = _chosen(model, layers)
     runs = trace_as_given(model, example_args)
     plan = _plan(model, example_args, runs, border, chosen)
@@ -123,6 +125,18 @@ def _refuse_unprovable(model: nn.Module) -> None:
                 "is on the meta device, without values",
                 required="a fold computes with them",
                 remedy="Load the weights first",
+                where=name,
+            )
+
+
+def _refuse_inference_tensors(model: nn.Module) -> None:
+    if torch.is_inference_mode_enabled():
+        return
+    for name, parameter in model.named_parameters():
+        if parameter.is_inference():
+            raise RewriteError(
+                "was made in inference mode, so it cannot be changed in place outside of it",
+                remedy="Fold a copy, with inplace=False",
                 where=name,
             )
 
