@@ -10,11 +10,13 @@ from bnkit.errors import ArgumentError, RewriteError
 from bnkit.inspection.trace import Example, refuse_uninitialized
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_given
 from bnkit.rewrite.edits import Edits, rewriting
+from bnkit.rewrite.fold_network_check import is_explained
 from bnkit.rewrite.fold_obstacles import Ties, is_act, kind_of
 from bnkit.rewrite.fold_proof import FoldedGroup, full_precision, prove
 from bnkit.rewrite.foldable_pairs import Border, FoldPlan, PairSearch
 from bnkit.rewrite.folded_layers import put_into
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
+from bnkit.rewrite.network_run import run_network
 from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.result import Rewrite
 from bnkit.rewrite.seen_outputs import outputs_seen_elsewhere
@@ -66,7 +68,7 @@ def fold(
             parameters without values, or does not run on the example; a pattern names nothing; the
             folded network differs by more than rounding. The model is then as it was.
 
-    Cost: seven forwards, and per folded pair the check on up to about 2²⁰ values of its input.
+    Cost: eight forwards, and per folded pair the check on up to about 2²⁰ values of its input.
     """
     _refuse_arguments(model, example_args, border)
     _refuse_unprovable(model)
@@ -76,11 +78,11 @@ def fold(
     runs = trace_as_given(model, example_args)
     plan = _plan(model, example_args, runs, border, chosen)
     with full_precision():
-        check = OutputCheck(model, example_args, ("eval",))
+        check = _NetworkCheck(model, example_args)
         proved = prove(model, example_args, plan)
         with rewriting("fold", model, inplace=inplace) as edits:
             _apply_what_holds(edits, check, plan, proved)
-            check.measure(edits.rewrite)
+            check.outputs.measure(edits.rewrite)
             _tell(edits, plan, proved, runs)
     return edits.rewrite
 
@@ -166,8 +168,28 @@ def _plan(
     return PairSearch(runs.evaluation, ties, seen, border, chosen).plan(norms)
 
 
+class _NetworkCheck:
+    """What a network gave before it was folded.
+
+    Attributes:
+        outputs: the check of its outputs.
+    """
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        self.outputs = OutputCheck(model, example, ("eval",))
+        self._example = example
+        self._before = run_network(model, example, training=False, with_gradients=False)
+
+    def excess(self, model: nn.Module, layers: dict[nn.Module, float]) -> str:
+        """Return what differs by more than what its layers are off by, as a clause, or nothing."""
+        clause = self.outputs.excess(model, list(layers), in_training=False)
+        if not clause or "raises" in clause:
+            return clause
+        return "" if is_explained(self._before, model, self._example, layers) else clause
+
+
 def _apply_what_holds(
-    edits: Edits, check: OutputCheck, plan: FoldPlan, proved: dict[str, FoldedGroup]
+    edits: Edits, check: _NetworkCheck, plan: FoldPlan, proved: dict[str, FoldedGroup]
 ) -> None:
     """Fold all groups; if the network then is not right, all but those that make it so.
 
@@ -197,7 +219,7 @@ def _apply_what_holds(
         )
 
 
-def _wrong(edits: Edits, check: OutputCheck, proved: dict[str, FoldedGroup]) -> str:
+def _wrong(edits: Edits, check: _NetworkCheck, proved: dict[str, FoldedGroup]) -> str:
     """Fold groups, and return what is then wrong with the network, as a clause."""
     for path, folded in proved.items():
         group, model = folded.group, edits.model
@@ -207,8 +229,8 @@ def _wrong(edits: Edits, check: OutputCheck, proved: dict[str, FoldedGroup]) -> 
             assert isinstance(norm, _BatchNorm)
             rest = norm.without_batch_norm() if is_act(norm) else nn.Identity()  # type: ignore[operator]
             edits.replace(norm, rest.train(norm.training))
-    layers = [edits.model.get_submodule(path) for path in proved]
-    return check.excess(edits.model, layers, in_training=False)
+    layers = {edits.model.get_submodule(path): off.deviation for path, off in proved.items()}
+    return check.excess(edits.model, layers)
 
 
 def _take_back(edits: Edits) -> None:
