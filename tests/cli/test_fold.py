@@ -56,6 +56,11 @@ def test_weights_are_folded_written_and_loaded_again(folder: Path) -> None:
         torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=1e-5)
 
 
+def test_the_shape_may_stand_in_pyproject(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text('[tool.bnkit]\nshape = "2x3x8x8"\n')
+    assert "2: folded into 1" in call().stdout
+
+
 def test_json_names_what_was_skipped() -> None:
     content = json.loads(call("--shape", "2x3x8x8", "--format", "json", "--layers", "0").stdout)
     assert content["rewrite"] == "fold"
@@ -68,7 +73,7 @@ def test_json_names_what_was_skipped() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "no example"),
+        ((), "Give --shape"),
         (("--shape", "2x3x8x8", "--layers", "layer9"), "names no batch norm"),
         (("--shape", "2x3x8x8", "--out", "no/folded.safetensors"), "there is no folder"),
     ],

@@ -16,6 +16,7 @@ from bnkit.cli.model_options import (
 )
 from bnkit.cli.output_format import FormatOption, OutputFormat
 from bnkit.cli.rewrite_command import LayersOption, OutOption, run_rewrite
+from bnkit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from bnkit.rewrite.result import Rewrite
@@ -53,6 +54,13 @@ def fold(
     def make(model: Any, inputs: Any) -> Rewrite:
         from bnkit.rewrite.folding import fold as fold_model
 
+        if inputs is None:
+            raise ArgumentError(
+                "fold got no example",
+                required="pairs are found by running the network once",
+                remedy="Give --shape, such as --shape 8x3x224x224, or --example file.py:make_batch; "
+                "either may stand in pyproject.toml under [tool.bnkit]",
+            )
         return fold_model(
             model.eval(), inputs, layers=layers or None, border=border.value, inplace=True
         )
