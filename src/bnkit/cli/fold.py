@@ -58,7 +58,7 @@ def fold(
             raise ArgumentError(
                 "fold got no example",
                 required="pairs are found by running the network once",
-                remedy="Give --shape, such as --shape 8x3x224x224, or --example file.py:make_batch; "
+                remedy="Give --shape, such as 8x3x224x224, or --example file.py:make_batch; "
                 "either may stand in pyproject.toml under [tool.bnkit]",
             )
         return fold_model(
