@@ -19,6 +19,8 @@ _REPLACED_BY_NAME = {
         "std",
         "test_share",
         "split_seed",
+        "train_examples",
+        "test_examples",
     ),
     "network": ("args",),
     "training.optimizer": ("lr", "momentum", "nesterov", "betas"),
