@@ -58,7 +58,9 @@ def _members(
     else:
         if path.suffix == ".zip":
             raise damaged("is no zip archive, or its end is missing", where)
-        yield from reading(path, lambda file: _tar_members(file, is_wanted, most_each, where), where)
+        yield from reading(
+            path, lambda file: _tar_members(file, is_wanted, most_each, where), where
+        )
 
 
 def _tar_members(

@@ -57,7 +57,7 @@ def folders_below(root: Path) -> Iterator[ListedFolder]:
     Hidden folders are passed over, and so is what lies in train/ and test/: images by the thousand.
     Folders that cannot be read hold nothing.
     """
-    level = [(root, (root.name,))]
+    level: list[tuple[Path, tuple[str, ...]]] = [(root, (root.name,))]
     for _ in range(DEPTH + 1):
         below = []
         for path, parts in level:
@@ -72,7 +72,8 @@ def folders_below(root: Path) -> Iterator[ListedFolder]:
 
 
 def _listed(path: Path, parts: tuple[str, ...]) -> ListedFolder:
-    files, folders = {}, {}
+    files: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError:

@@ -37,6 +37,9 @@ class FetchProgress(Protocol):
     def finished(self, name: str, size: int) -> None:
         """Tell that a file is in place; its size in bytes."""
 
+    def stop(self) -> None:
+        """Leave the terminal as it was; called after each download in any case."""
+
 
 class SilentFetch:
     """Reports nothing."""
@@ -54,6 +57,9 @@ class SilentFetch:
     def finished(self, name: str, size: int) -> None:
         """Report nothing."""
 
+    def stop(self) -> None:
+        """Report nothing."""
+
 
 class FetchLines(SilentFetch):
     """One line when a download starts, fails and is finished; on a terminal a bar as well."""
@@ -61,6 +67,7 @@ class FetchLines(SilentFetch):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._name = ""
+        self._bar: _TerminalBar | None = None
 
     def started(self, name: str, address: str) -> None:
         """Print what is downloaded and from where."""
@@ -69,7 +76,10 @@ class FetchLines(SilentFetch):
 
     def bar(self) -> Any:
         """Return a bar if the stream is a terminal, else False."""
-        return _TerminalBar(self._stream, self._name) if self._stream.isatty() else False
+        if not self._stream.isatty():
+            return False
+        self._bar = _TerminalBar(self._stream, self._name)
+        return self._bar
 
     def failed(self, reason: str) -> None:
         """Print why a mirror did not give the file."""
@@ -78,6 +88,12 @@ class FetchLines(SilentFetch):
     def finished(self, name: str, size: int) -> None:
         """Print that a file is in place."""
         self._print(f"{name}: {size / _MEGABYTE:.1f} MB, the official content")
+
+    def stop(self) -> None:
+        """Take the bar away: pooch leaves it where a download breaks off."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -88,8 +104,13 @@ class _TerminalBar:
 
     def __init__(self, stream: TextIO, name: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.total = 0
         self._done = 0
@@ -116,8 +137,4 @@ class _TerminalBar:
 
     def close(self) -> None:
         """Take the bar away."""
-        self._progress.stop()
-
-    def __del__(self) -> None:
-        # pooch leaves the bar open when a download breaks off.
         self._progress.stop()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from bnkit._files import cannot_write
 from bnkit.errors import DataError
 from bnkit.lab.data.archives import read_members
 from bnkit.lab.data.fetch_progress import FetchProgress, SilentFetch
@@ -33,9 +33,8 @@ def fetch(name: str, folder: Path, progress: FetchProgress | None = None) -> Sto
         progress: told what is going on.
 
     Raises:
-        DataError: there is no such set, nobody may download it freely, or no mirror gave the right
-            content; the message says what each gave.
-        StoreError: the folder cannot be written.
+        DataError: there is no such set, nobody may download it freely, no mirror gave the right
+            content (the message says what each gave), or the folder cannot be written.
     """
     check_name(name)
     if name in EMBEDDED_SETS:
@@ -52,14 +51,21 @@ def fetch(name: str, folder: Path, progress: FetchProgress | None = None) -> Sto
             where=f"data {name}",
         )
     place = folder / name
-    for download in stored.downloads:
-        target = place / download.name
-        if not target.is_file():
-            try:
-                place.mkdir(parents=True, exist_ok=True)
-                _fetch_file(stored, download, target, progress or SilentFetch())
-            except OSError as error:
-                raise cannot_write(target, error) from error
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for download in stored.downloads:
+            if not (place / download.name).is_file():
+                _fetch_file(stored, download, place / download.name, progress or SilentFetch())
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {place} ({error.strerror or error})",
+            required="a writable folder with space left",
+            remedy="Choose another folder with --data-dir, or make room",
+            where=f"data {name}",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # unless it holds something
+            place.rmdir()
     return find_copy(name, folder)
 
 
@@ -71,7 +77,11 @@ def _fetch_file(
     try:
         for address in download.mirrors:
             progress.started(download.name, address)
-            reason = _download(address, temporary, progress) or _wrong_content(stored, temporary)
+            try:
+                reason = _download(address, temporary, progress)
+            finally:
+                progress.stop()
+            reason = reason or _wrong_content(stored, download.name, temporary)
             if not reason:
                 temporary.replace(target)
                 progress.finished(download.name, target.stat().st_size)
@@ -104,7 +114,7 @@ def _download(address: str, temporary: Path, progress: FetchProgress) -> str:
     try:
         downloader(address, str(temporary), None)
     except requests.HTTPError as error:
-        return f"answered {error.response.status_code} {error.response.reason}"
+        return f"answered {error.response.status_code}" if error.response is not None else "failed"
     except requests.ConnectionError:
         return "cannot be reached, or broke off"
     except requests.Timeout:
@@ -114,9 +124,8 @@ def _download(address: str, temporary: Path, progress: FetchProgress) -> str:
     return ""
 
 
-def _wrong_content(stored: StoredSet, temporary: Path) -> str:
+def _wrong_content(stored: StoredSet, name: str, temporary: Path) -> str:
     """Return why a download is not the official content; empty if it is."""
-    name = temporary.name.partition("-")[2]
     try:
         for file, content in _contents(stored, name, temporary).items():
             found = hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -115,9 +115,7 @@ def _from_archive(archive: Path) -> _Splits:
     return _in_order(splits)
 
 
-def _add(
-    splits: _Splits, split: str, folder: str, files: list[tuple[Path, bytes | None]]
-) -> None:
+def _add(splits: _Splits, split: str, folder: str, files: list[tuple[Path, bytes | None]]) -> None:
     digit = DIGIT_FOLDER.fullmatch(folder)
     if digit:
         splits[split.lower()] += [

@@ -1,4 +1,4 @@
-"""Which data sets a study can name, where their files lie, and whether these are the official ones."""
+"""Which data sets there are, where their files lie, and whether these are the official ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnkit.errors import DataError, did_you_mean
-from bnkit.lab.data.stored_copies import StoredCopy, find_copy
+from bnkit.lab.data.stored_copies import StoredCopy, find_copy, require_copy
 from bnkit.lab.data.stored_sets import CIFAR_10, HINDI_DIGITS, MNIST, STORED_SETS
 
 EMBEDDED_SETS = {
@@ -99,6 +99,21 @@ def check_files(name: str, copy: StoredCopy) -> list[FileCheck]:
         return _CHECKS[name](copy)
     except DataError as error:
         return [FileCheck(name, error.where or str(copy.place), DAMAGED, _without_place(error))]
+
+
+def verify(name: str | None, folder: Path) -> list[FileCheck]:
+    """Return what was found of each file of a set, or of all sets that lie in a folder.
+
+    Raises:
+        DataError: there is no set of that name, or it is not there.
+    """
+    if name is not None:
+        check_name(name)
+        if name in EMBEDDED_SETS:
+            return [FileCheck(name, "scikit-learn", EMBEDDED)]
+        return check_files(name, require_copy(name, folder))
+    copies = {name: find_copy(name, folder) for name in STORED_SETS}
+    return [check for name, copy in copies.items() if copy for check in check_files(name, copy)]
 
 
 def _stored_entry(name: str, folder: Path) -> SetEntry:

@@ -35,7 +35,7 @@ class MnistSource:
         return hash_arrays(self._read[0]._asdict())
 
     def load(self) -> Dataset:
-        """Return the images in [0, 1], shape (N, 1, 28, 28); raise `DataError` for damaged files."""
+        """Return the images in [0, 1], shape (N, 1, 28, 28); raise `DataError` if damaged."""
         arrays, differing = self._read
         notes = []
         if differing:

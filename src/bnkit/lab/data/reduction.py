@@ -91,7 +91,7 @@ def reduced_indices(
 
 def _shares(counts: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
     exact = counts * wanted / counts.sum()
-    shares = np.maximum(np.floor(exact).astype(np.int64), counts > 0)
+    shares: NDArray[np.int64] = np.maximum(np.floor(exact).astype(np.int64), counts > 0)
     # A stable sort: among equal remainders the first class goes first.
     by_remainder = np.argsort(-(exact - np.floor(exact)), kind="stable")
     while shares.sum() != wanted:

@@ -93,7 +93,7 @@ def _find_mnist(folder: ListedFolder) -> Iterator[StoredCopy]:
     if any(_NOT_MNIST.search(part) for part in folder.parts):
         return
     names = [file.name for file in STORED_SETS[MNIST].files]
-    files = {}
+    files: dict[str, Path] = {}
     for name in names:
         # Some tools write train-images.idx3-ubyte.
         spellings = (name, name.replace("-idx", ".idx"))
