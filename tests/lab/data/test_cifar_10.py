@@ -169,9 +169,7 @@ def test_a_pickle_that_names_code_is_refused_and_not_run(tmp_path, capsys, trap,
 )
 def test_arrays_of_anything_but_whole_numbers_are_refused(tmp_path, array):
     write_files(tmp_path, {"data_batch_1": pickle.dumps({"data": array, "labels": []}, 2)})
-    with pytest.raises(
-        DataError, match="cannot be read as a pickled batch|names builtins|names __bu"
-    ):
+    with pytest.raises(DataError, match=r"cannot be read as a pickled batch|names builtins"):
         load(tmp_path)
 
 

@@ -160,7 +160,7 @@ def test_split_settings_are_noted_as_not_used(tmp_path):
 
 
 def test_a_path_is_refused_with_the_way_to_name_the_folder():
-    with pytest.raises(ValueError, match="lies in the data folder .--data-dir"):
+    with pytest.raises(ValueError, match=r"lies in the data folder \(--data-dir"):
         DataSettings(name="mnist", path="x")
 
 

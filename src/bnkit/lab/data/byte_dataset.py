@@ -42,7 +42,7 @@ def check_labels(labels: NDArray[np.uint8] | Labels, classes: int, where: str) -
         raise DataError(
             f"{len(bad)} labels out of range, the first is {labels[bad[0]]} at index {bad[0]}",
             required=f"labels from 0 to {classes - 1}",
-            remedy="Get the file again",
+            remedy="Remove it and get it again",
             where=where,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,7 @@ from bnkit.lab.data.stored_copies import StoredCopy, find_copy
 from bnkit.lab.data.stored_sets import STORED_SETS, Download, StoredSet
 
 _TIMEOUT_SECONDS = 30
+_ABANDONED_SECONDS = 3600
 _CHUNK_BYTES = 2**16
 _MOST_BYTES = 512 * MIB
 
@@ -72,6 +74,7 @@ def fetch(name: str, folder: Path, progress: FetchProgress | None = None) -> Sto
 def _fetch_file(
     stored: StoredSet, download: Download, target: Path, progress: FetchProgress
 ) -> None:
+    _remove_abandoned(target)
     temporary = target.with_name(f".{os.getpid()}-{target.name}")
     failures = []
     try:
@@ -97,6 +100,13 @@ def _fetch_file(
         "`bnkit study run digits` needs no files",
         where=f"data {stored.name}",
     )
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what calls that were killed left of this file; another may be writing a newer one."""
+    for temporary in target.parent.glob(f".*-{target.name}"):
+        if time.time() - temporary.stat().st_mtime > _ABANDONED_SECONDS:
+            temporary.unlink(missing_ok=True)
 
 
 def _download(address: str, temporary: Path, progress: FetchProgress) -> str:

@@ -80,7 +80,7 @@ def digits_layout(copy: StoredCopy) -> FolderLayout:
             raise DataError(
                 f"has no {split} images of {', '.join(absent)}",
                 required="train/digit_0 … digit_9 and test/digit_0 … digit_9 with images in them",
-                remedy="Get it again",
+                remedy="Remove it and get it again",
                 where=str(copy.place),
             )
     train, test = splits["train"], splits["test"]

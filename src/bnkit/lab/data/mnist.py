@@ -96,7 +96,7 @@ def _check_pair(copy: StoredCopy, index: int, arrays: list[NDArray[np.uint8]]) -
         raise DataError(
             f"holds {len(images)} images, and {label_file.name} {len(labels)} labels",
             required="one label per image",
-            remedy="Get both files again",
+            remedy="Remove both and get them again",
             where=str(image_file),
         )
     check_labels(labels, 10, str(label_file))

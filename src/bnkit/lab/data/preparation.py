@@ -11,6 +11,7 @@ from bnkit.errors import DataError
 from bnkit.lab.data.dataset import Dataset
 from bnkit.lab.data.memory import check_fits
 from bnkit.lab.data.reduction import reduced
+from bnkit.lab.data.scaling import scaled
 from bnkit.lab.data.settings import DataSettings
 
 Images = NDArray[np.float32]
@@ -86,8 +87,8 @@ def finish(dataset: Dataset, settings: DataSettings | None, where: str) -> Datas
 
     Args:
         dataset: images in their final colour and size.
-        settings: `train_examples`, `test_examples`, `mean`, `std` and `batch_size` are used; None
-            leaves the images as they are.
+        settings: `train_examples`, `test_examples`, `mean`, `std`, `scaling` and `batch_size` are
+            used; None leaves the images as they are.
         where: what messages begin with.
 
     Raises:
@@ -99,7 +100,7 @@ def finish(dataset: Dataset, settings: DataSettings | None, where: str) -> Datas
     dataset = reduced(dataset, settings, where)
     check_batch_size(dataset, settings)
     if settings.mean is None and settings.std is None:
-        return dataset
+        return scaled(dataset, settings)
     return replace(
         dataset,
         train_images=_normalized(dataset.train_images, settings, where),

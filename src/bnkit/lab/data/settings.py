@@ -54,6 +54,8 @@ class DataSettings(BaseModel):
         colour: `grey` or `rgb`; None keeps what the files are (grey if all of them are).
         mean, std: subtracted, then divided by, after scaling to [0, 1]; one number, or one per
             channel.
+        scaling: `standardise` or `mean-normalise`: each channel or feature by the mean and spread
+            of the training examples; None leaves the values.
         test_share: share held out per class where the data has no test split of its own.
         split_seed: seed of that split, and of the next two.
         train_examples, test_examples: how many of a split are used, each class in proportion; None
@@ -70,6 +72,7 @@ class DataSettings(BaseModel):
     colour: Literal["grey", "rgb"] | None = None
     mean: Numbers | None = None
     std: Numbers | None = None
+    scaling: Literal["standardise", "mean-normalise"] | None = None
     test_share: Annotated[Number, Field(gt=0, lt=1)] = 0.2
     split_seed: Whole = 0
     train_examples: Positive | None = None
@@ -105,5 +108,15 @@ class DataSettings(BaseModel):
             raise ValueError(
                 f"data.std = {list(self.std)}; values are divided by it, "
                 "so each must be greater than 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_scaling(self) -> Self:
+        if self.scaling is not None and (self.mean is not None or self.std is not None):
+            given = "data.mean" if self.mean is not None else "data.std"
+            raise ValueError(
+                f'data.scaling = "{self.scaling}" and {given} are both given; scaling takes mean '
+                "and spread from the training examples, so leave one of the two out"
             )
         return self

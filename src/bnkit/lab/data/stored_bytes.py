@@ -75,4 +75,4 @@ def refuse_unusable_start(start: bytes, where: str) -> None:
 
 def damaged(given: str, where: str, required: str = "the whole file as published") -> DataError:
     """Return the error for a file whose content cannot be right."""
-    return DataError(given, required=required, remedy="Get the file again", where=where)
+    return DataError(given, required=required, remedy="Remove it and get it again", where=where)

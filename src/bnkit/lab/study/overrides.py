@@ -17,6 +17,7 @@ _REPLACED_BY_NAME = {
         "colour",
         "mean",
         "std",
+        "scaling",
         "test_share",
         "split_seed",
         "train_examples",
