@@ -62,6 +62,7 @@ def test_list_shows_what_is_where(run: Bnkit, tmp_path: Path) -> None:
     assert "mnist          handwritten digits, 60,000 + 10,000" in out
     assert "absent (12 MB)" in out
     assert "comes with scikit-learn" in out
+    assert "absent (does not exist yet)" in out
     write_mnist(tmp_path / "d" / "mnist")
     assert str(tmp_path / "d" / "mnist") in run("data", "list", "--data-dir", "d")[1]
     found = json.loads(run("data", "list", "--data-dir", "d", "--format", "json")[1])
@@ -125,7 +126,7 @@ def test_a_study_takes_its_data_from_the_folder_given(run: Bnkit, tmp_path: Path
     write_mnist(tmp_path / "d")
     code, _, err = run("study", "run", "study.toml", "--workers", "1")
     assert code == 2
-    assert "data mnist: is not in" in err
+    assert f"data mnist: the data folder {tmp_path / 'absent'} does not exist" in err
     assert not (tmp_path / "runs").exists()
     arguments = ("study", "run", "study.toml", "--workers", "1", "--format", "json")
     code, out, _ = run(*arguments, "--data-dir", "d")
@@ -136,6 +137,7 @@ def test_a_study_takes_its_data_from_the_folder_given(run: Bnkit, tmp_path: Path
     result = bnkit.lab.run("study.toml", data_dir=tmp_path / "e", workers=1)
     assert len(list((tmp_path / "runs" / "study" / "trials").iterdir())) == 2
     assert any("not those of the official MNIST" in note for note in result.stored.notes)
+    (tmp_path / "absent").mkdir()
     with pytest.raises(DataError, match="data mnist: is not in"):
         bnkit.lab.run("study.toml", out="other")
 

@@ -37,6 +37,7 @@ def test_the_python_block_prints_what_the_guide_says() -> None:
 
 def test_the_message_shown_is_the_one_that_is_raised(tmp_path: Path) -> None:
     folder = tmp_path / "my-data"
+    folder.mkdir()
     with pytest.raises(DataError) as caught:
         open_source(DataSettings(name="mnist"), folder).load()
     assert str(caught.value).replace(str(folder), "my-data") == block("text").strip()

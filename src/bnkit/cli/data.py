@@ -47,9 +47,10 @@ def list_data(data_dir: DataDirOption = None, format_: FormatOption = OutputForm
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         print_text(f"{entry.name:<{width}}  {entry.what}\n{'':<{width}}  {_state_text(entry)}")
+    there = "" if folder.is_dir() else " (does not exist yet)"
     print_text(
-        f"\nThe data folder: {folder}\n`bnkit data fetch NAME` downloads, `--data-dir DIR` looks "
-        "elsewhere. Your own images: data.name = folder or arrays."
+        f"\nThe data folder: {folder}{there}\n`bnkit data fetch NAME` downloads, "
+        "`--data-dir DIR` looks elsewhere. Your own images: data.name = folder or arrays."
     )
 
 

@@ -217,3 +217,13 @@ def test_the_real_files_are_counted_and_balanced():
     assert 0.4 < data.train_images.mean() < 0.55
     if len(data.train_labels) == 10_000:
         assert "1 of 5 training batches and the test batch, 12000 images" in data.notes[0]
+
+
+def test_an_array_that_claims_memory_it_does_not_bring_is_refused(tmp_path):
+    array = np.zeros((2, 3072), np.uint8)
+    content = pickle.dumps({"data": array, "labels": [0, 1]}, 2)
+    claimed = content.replace(b"K\x02M\x00\x0c\x86", b"J\xff\xff\xff\x7fM\x00\x0c\x86")
+    assert claimed != content
+    write_files(tmp_path, {"data_batch_1": claimed})
+    with pytest.raises(DataError, match=r"cannot be read as a pickled batch .*cannot reshape"):
+        load(tmp_path)

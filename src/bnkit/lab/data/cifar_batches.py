@@ -147,8 +147,10 @@ class _PickledArray:
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, is_fortran, raw = state
+        if not isinstance(raw, bytes):
+            raise TypeError("an array whose content is no bytes")
         order: Literal["C", "F"] = "F" if is_fortran else "C"
-        self.array = np.frombuffer(bytes(raw), kind.dtype).reshape(shape, order=order)
+        self.array = np.frombuffer(raw, kind.dtype).reshape(shape, order=order)
 
 
 def _new_array(*_: Any) -> _PickledArray:

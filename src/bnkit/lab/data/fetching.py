@@ -86,6 +86,8 @@ def _fetch_file(
                 progress.stop()
             reason = reason or _wrong_content(stored, download.name, temporary)
             if not reason:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
                 temporary.replace(target)
                 progress.finished(download.name, target.stat().st_size)
                 return

@@ -35,9 +35,11 @@ class HindiDigitsSource:
     """
 
     def __init__(self, settings: DataSettings, folder: Path | None = None) -> None:
-        defaults = {"colour": settings.colour or "grey"}
-        size = {"image_size": settings.image_size or (_SIDE, _SIDE)}
-        self._settings = settings.model_copy(update=defaults | size)
+        chosen = {
+            "colour": settings.colour or "grey",
+            "image_size": settings.image_size or (_SIDE, _SIDE),
+        }
+        self._settings = settings.model_copy(update=chosen)
         self._given_folder = folder
 
     def fingerprint(self) -> str:

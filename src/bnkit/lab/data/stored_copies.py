@@ -79,8 +79,11 @@ def absent(name: str, folder: Path, missing: str = "") -> DataError:
     """
     stored = STORED_SETS[name]
     get = f"Run `bnkit data fetch {name}`, or copy them there" if stored.downloads else ""
+    nowhere = f"is not in {folder}, up to {DEPTH} folders deep"
+    if not folder.is_dir():
+        nowhere = f"the data folder {folder} does not exist"
     return DataError(
-        missing or f"is not in {folder}, up to {DEPTH} folders deep",
+        missing or nowhere,
         required=stored.wanted,
         remedy=(get or f"Copy it there: {stored.by_hand}")
         + f"; another folder is named by --data-dir or {DATA_DIR_VARIABLE}. "
