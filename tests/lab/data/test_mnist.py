@@ -178,3 +178,12 @@ def test_the_real_files_are_the_official_ones_and_load_in_a_second():
     assert np.bincount(data.train_labels)[:3].tolist() == [5923, 6742, 5958]
     assert abs(float(data.train_images[:, :, ::2].mean(dtype=np.float64)) - 0.1307) < 0.01
     assert data.notes == (), "official contents"
+
+
+def test_the_bytes_are_not_kept_beside_the_floats(tmp_path):
+    opened = source(write_mnist(tmp_path))
+    before = opened.fingerprint()
+    first = opened.load()
+    assert "_read" not in vars(opened)
+    assert opened.fingerprint() == before
+    np.testing.assert_array_equal(opened.load().train_images, first.train_images)

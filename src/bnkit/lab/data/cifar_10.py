@@ -44,6 +44,7 @@ class Cifar10Source:
     def load(self) -> Dataset:
         """Return the images in [0, 1], shape (N, 3, 32, 32); raise `DataError` if damaged."""
         arrays, notes = self._read
+        del self._read  # the bytes are not kept beside the floats
         return dataset_from_bytes(arrays, CLASS_NAMES, self._settings, notes, f"data {CIFAR_10}")
 
     @cached_property

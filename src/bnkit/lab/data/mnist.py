@@ -37,6 +37,7 @@ class MnistSource:
     def load(self) -> Dataset:
         """Return the images in [0, 1], shape (N, 1, 28, 28); raise `DataError` if damaged."""
         arrays, differing = self._read
+        del self._read  # the bytes are not kept beside the floats
         notes = []
         if differing:
             notes.append(
