@@ -144,6 +144,7 @@ LIGHT = {
     "bnkit.checker.sarif": {"torch", "numpy"},
     "bnkit.checker.settings": {"torch", "numpy"},
     "bnkit.lab": {"torch", "polars", "plotly"},
+    "bnkit.lab.data.inventory": {"torch", "numpy", "pydantic", "sklearn"},
     "bnkit.lab.report": {"torch", "polars", "plotly", "jinja2"},
     "bnkit.lab.study.study_file": {"torch", "polars", "plotly", "sklearn"},
     "bnkit.layers": {"numba", "triton", "plotly", "sklearn", "polars"},

@@ -11,6 +11,7 @@ import typer
 from bnkit import __version__
 from bnkit.cli.bench import bench
 from bnkit.cli.check import check
+from bnkit.cli.data import data_app
 from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
 from bnkit.cli.fold import fold
@@ -35,6 +36,7 @@ app.command("check", short_help="Batch-norm mistakes in a model.")(check)
 app.command("describe", short_help="Every normalization layer of a model.")(describe)
 app.command("fold", short_help="Batch norms into the layers beside them, proved.")(fold)
 app.command("rule", short_help="What a rule of `check` finds, and why it matters.")(rule)
+app.add_typer(data_app, name="data", short_help="The data sets that studies name.")
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 
