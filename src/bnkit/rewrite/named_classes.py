@@ -13,9 +13,13 @@ from importlib import import_module
 from torch import nn
 
 from bnkit.errors import RewriteError
+from bnkit.rewrite.kept_in_eval import is_kept_class, kept_class, plain_class
 
 # Name → where the function is that takes the former class and returns the new one.
-_CLASSES: dict[str, str] = {}
+_CLASSES: dict[str, str] = {
+    "kept-in-eval": "bnkit.rewrite.kept_in_eval:kept_class",
+    "not-kept-in-eval": "bnkit.rewrite.kept_in_eval:plain_class",
+}
 
 
 def change_class(module: nn.Module, name: str) -> Callable[[], None]:
@@ -33,8 +37,14 @@ def change_class(module: nn.Module, name: str) -> Callable[[], None]:
     home, _, function = _CLASSES[name].partition(":")
     former = type(module)
     module.__class__ = getattr(import_module(home), function)(former)
+    if is_kept_class(former):  # a class made here, which cannot be pickled itself
+        return partial(_give_back_kept, module, plain_class(former))
     return partial(_give_back, module, former)
 
 
 def _give_back(module: nn.Module, former: type[nn.Module]) -> None:
     module.__class__ = former
+
+
+def _give_back_kept(module: nn.Module, plain: type[nn.Module]) -> None:
+    module.__class__ = kept_class(plain)
