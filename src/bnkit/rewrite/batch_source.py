@@ -6,20 +6,17 @@ from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.data import Dataset
 
 from bnkit.errors import ArgumentError, ArgumentTypeError, CheckError, RewriteError
 from bnkit.inspection.batches import BATCH_SIZE, as_batch, raw_batches
 from bnkit.inspection.nested_tensors import tensors_in
-from bnkit.inspection.preserve import preserve
-from bnkit.inspection.trace import uncompiled
 
 ForwardFunction = Callable[[nn.Module, Any], Any]
 # Samples of the first batch on which the outputs before and after are compared.
-_SAMPLES = 4
+_SAMPLES = 2
 
 
 class BatchSource:
@@ -83,7 +80,8 @@ class BatchSource:
             return None
 
     def run(self, model: nn.Module, batch: Any) -> Any:
-        """Put a batch through a model."""
+        """Put a copy of a batch through a model, which may write into its input."""
+        batch = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch)
         if self._forward is not None:
             return self._forward(model, batch)
         taken = as_batch(model, batch)
@@ -94,16 +92,12 @@ class BatchSource:
         return next((len(tensor) for tensor in tensors_in(batch) if tensor.dim()), 0)
 
     def outputs(self, model: nn.Module, batch: Any) -> list[Tensor] | str:
-        """Return copies of the output's tensors in eval mode, or why there are none; no marks."""
-        with preserve(model, batch), torch.no_grad(), uncompiled():
-            try:
-                model.eval()
-                return [tensor.detach().clone() for tensor in tensors_in(self.run(model, batch))]
-            except Exception as error:
-                line = str(error).partition("\n")[0].rstrip(".")
-                return (
-                    f"outputs not compared: in eval mode {type(error).__name__} was raised: {line}"
-                )
+        """Return the tensors that a model returns as it is prepared, or why there are none."""
+        try:
+            return [tensor.detach().clone() for tensor in tensors_in(self.run(model, batch))]
+        except Exception as error:
+            line = str(error).partition("\n")[0].rstrip(".")
+            return f"outputs not compared: in eval mode {type(error).__name__} was raised: {line}"
 
     def beginning(self, batch: Any) -> Any:
         """Return the first few samples of a batch, or the whole if that cannot be told."""

@@ -152,6 +152,10 @@ def _refusal(layer: nn.Module) -> str:
         return "it was accelerated; undo that, freeze, and accelerate again"
     if not isinstance(layer, _NormBase):
         return f"is a {type(layer).__name__}, whose own code decides whether statistics move"
+    return _missing_statistics(layer)
+
+
+def _missing_statistics(layer: _NormBase) -> str:
     held = [layer._buffers.get(name) for name in ("running_mean", "running_var")]
     if any(tensor is None for tensor in held):
         return "it has no running statistics, and normalizes by the batch in eval mode too"

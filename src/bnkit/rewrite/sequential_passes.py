@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from bnkit.rewrite.batch_source import BatchSource
@@ -17,7 +16,6 @@ from bnkit.rewrite.statistics_pass import (
     Layers,
     StatisticsPass,
     Stop,
-    prepared,
     refuse_nonfinite,
     watched_inputs,
 )
@@ -77,12 +75,12 @@ class SequentialPasses:
         self._found = Found()
 
     def run(self) -> Found:
-        """Make all passes; the model is left as it was.
+        """Make all passes on a prepared model, whose layers then hold the new statistics.
 
         Raises:
             RewriteError, ForwardError: as of `StatisticsPass.run`.
         """
-        with prepared(self._model), watched_inputs(self._layers, self._see):
+        with watched_inputs(self._layers, self._see):
             for calls in on_all_ranks(self._first_order):
                 for path, count in calls.items():
                     self._known[path] = max(count, self._known.get(path, 0))
@@ -175,9 +173,8 @@ class SequentialPasses:
     def _store(self, path: str) -> None:
         """Let a layer normalize by what was found; `prepared` puts its own statistics back."""
         layer = self._layers[path]
-        with torch.no_grad():
-            for name, value in as_stored(path, layer, self._found.moments[path]).items():
-                layer._buffers[name].copy_(value)  # type: ignore[union-attr]
+        for name, value in as_stored(path, layer, self._found.moments[path]).items():
+            layer._buffers[name].copy_(value)  # type: ignore[union-attr]
 
     def _new_pass(self) -> StatisticsPass:
         return StatisticsPass(self._model, self._layers, self._source, self._progress)

@@ -26,10 +26,11 @@ from bnkit.rewrite.pass_progress import PassProgress
 from bnkit.rewrite.rank_exchange import on_all_ranks
 from bnkit.rewrite.result import Skipped
 from bnkit.rewrite.sequential_passes import Found, SequentialPasses
-from bnkit.rewrite.statistics_pass import StatisticsPass, without_wrappers
+from bnkit.rewrite.statistics_pass import StatisticsPass, prepared, without_wrappers
 
 # From how many samples the target data have → the weight of their statistics.
 Weight = Callable[[int], float]
+_Stored = dict[str, dict[str, Tensor]]
 
 
 def estimate(
@@ -61,19 +62,56 @@ def estimate(
         taken, left = layers_to_estimate(edits.model, layers)
         for path, reason in left.items():
             edits.skipped(path, reason)
-        comparison = _Comparison(without_wrappers(edits.model), source)
         if taken:
-            measure = _sequential if sequential else _at_once
-            found = measure(comparison, taken, source, progress)
-            _refuse_empty(found, edits)
-            _write(edits, taken, found, weight_of)
-        comparison.fill(edits)
+            found, stored = _measured(edits, taken, source, progress, sequential, weight_of)
+            _write(edits, taken, found, stored, weight_of)
     assert isinstance(edits.rewrite, Recalibration)
     return edits.rewrite
 
 
+def _measured(
+    edits: Edits,
+    layers: dict[str, _BatchNorm],
+    source: BatchSource,
+    progress: PassProgress,
+    sequential: bool,
+    weight_of: Weight | None,
+) -> tuple[Found, _Stored]:
+    """Return what the layers received and will store, and fill in how far that moves outputs.
+
+    The model is left as it was.
+    """
+    model = without_wrappers(edits.model)
+    comparison = _Comparison(model, source)
+    own = [
+        (layer, name, buffer, buffer.clone())
+        for layer in layers.values()
+        for name, buffer in layer._buffers.items()
+        if buffer is not None
+    ]
+    # Prepared once for all: putting a small model back takes as long as a forward of it.
+    with prepared(model):
+        measure = _sequential if sequential else _at_once
+        found = measure(comparison, layers, source, progress)
+        _refuse_empty(found, edits)
+        weight = 1.0 if weight_of is None else weight_of(found.samples)
+        # A subclass with a forward of its own may have moved them, or put others in their place.
+        for layer, name, buffer, value in own:
+            layer._buffers[name] = buffer.copy_(value)
+        # All are looked at before the first is changed.
+        stored = {
+            path: as_stored(path, layers[path], moments, weight)
+            for path, moments in found.moments.items()
+        }
+        for path, values in stored.items():
+            for name, value in values.items():
+                layers[path]._buffers[name].copy_(value)  # type: ignore[union-attr]
+        comparison.fill(edits)
+    return found, stored
+
+
 class _Comparison:
-    """Outputs on the first samples of the first batch, before and after."""
+    """Outputs on the first samples of the first batch, before and after, of a prepared model."""
 
     def __init__(self, model: nn.Module, source: BatchSource) -> None:
         self.model, self._source = model, source
@@ -89,20 +127,18 @@ class _Comparison:
             self._before = self._source.outputs(self.model, first)
 
     def fill(self, edits: Edits) -> None:
-        """Run the model as changed, and fill in how far its outputs moved."""
+        """Run the model with what it will store, and fill in how far its outputs moved."""
         before: list[Tensor] | str = self._before
         after: list[Tensor] | str = []
         if not isinstance(before, str):
             after = self._source.outputs(self.model, self._sample)
-        reason = next((text for text in (before, after) if isinstance(text, str)), None)
-        if isinstance(before, str) or isinstance(after, str):
-            edits.rewrite.skipped.append(Skipped("", str(reason)))
-            return
-        edits.rewrite.difference = largest_difference(before, after)
-        relative = [
-            deviation(one, other) / (largest_finite(one) or 1.0)
-            for one, other in zip(before, after, strict=True)
-        ]
+        for failure in (before, after):
+            if isinstance(failure, str):
+                edits.rewrite.skipped.append(Skipped("", failure))
+                return
+        edits.rewrite.difference = largest_difference(before, after)  # type: ignore[arg-type]
+        pairs = zip(before, after, strict=True)
+        relative = [deviation(a, b) / (largest_finite(a) or 1.0) for a, b in pairs]  # type: ignore[arg-type]
         edits.rewrite.relative_difference = max(relative) if relative else None
 
 
@@ -166,15 +202,13 @@ def _refuse_empty(found: Found, edits: Edits) -> None:
 
 
 def _write(
-    edits: Edits, layers: dict[str, _BatchNorm], found: Found, weight_of: Weight | None
+    edits: Edits,
+    layers: dict[str, _BatchNorm],
+    found: Found,
+    stored: _Stored,
+    weight_of: Weight | None,
 ) -> None:
     assert isinstance(edits.rewrite, Recalibration)
-    weight = 1.0 if weight_of is None else weight_of(found.samples)
-    # All are looked at before the first is changed: a refusal then undoes nothing.
-    stored = {
-        path: as_stored(path, layers[path], moments, weight)
-        for path, moments in found.moments.items()
-    }
     for path, values in stored.items():
         layer, moments = layers[path], found.moments[path]
         shift = shift_of(path, layer, moments)
@@ -184,8 +218,8 @@ def _write(
         counter = layer.num_batches_tracked
         if weight_of is None and counter is not None:
             edits.set_values(counter, counter.new_tensor(moments.calls))
-        share = "" if weight_of is None else f", of which {weight:.3g} was taken"
-        edits.changed(path, f"{shift}{share}")
+        taken = "" if weight_of is None else f"; {weight_of(found.samples):.3g} of that taken"
+        edits.changed(path, f"{shift}{taken}")
     for path in layers:
         if path not in stored:
             edits.skipped(path, "it did not run, and keeps its statistics")

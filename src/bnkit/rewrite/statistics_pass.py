@@ -62,23 +62,17 @@ class StatisticsPass:
         self._refusal: RewriteError | None = None
 
     def run(self, batches: Iterable[Any]) -> None:
-        """Pass over batches with the layers normalizing by the batch and all else in eval mode.
+        """Pass over batches with the layers normalizing by the batch; the model is prepared.
 
         Raises:
             RewriteError: a layer received a single value per channel, NaN or infinity.
             ForwardError: the forward raised.
         """
-        with prepared(self._model):
-            for layer in self._layers.values():
-                # Its own mode alone: what is within it, such as a dropout, stays in eval mode.
-                vars(layer)["training"] = True
-                # Then torch's and bnkit's layers neither read nor move statistics.
-                vars(layer)["track_running_stats"] = False
-            with watched_inputs(self._layers, self._see):
-                for batch in batches:
-                    self.put_through(batch)
-                    self._refuse_nonfinite()
-                    self._progress.advance()
+        with _normalizing_by_batch(self._layers), watched_inputs(self._layers, self._see):
+            for batch in batches:
+                self.put_through(batch)
+                self._refuse_nonfinite()
+                self._progress.advance()
 
     def put_through(self, batch: Any) -> None:
         """Run one batch; what the forward raises names the layer and the batch."""
@@ -157,15 +151,39 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _normalizing_by_batch(layers: Layers) -> Iterator[None]:
+    """Let layers normalize by the batch without moving their statistics."""
+    # Its own mode alone: what is within a layer, such as a dropout, stays in eval mode. What is not
+    # tracked torch's and bnkit's layers neither read nor move, in training mode.
+    values = {"training": True, "track_running_stats": False}
+    former = [(layer, {name: vars(layer)[name] for name in values}) for layer in layers.values()]
+    for layer, _ in former:
+        vars(layer).update(values)
+    try:
+        yield
+    finally:
+        for layer, held in former:
+            vars(layer).update(held)
+
+
+@contextmanager
 def watched_inputs(layers: Layers, see: See) -> Iterator[None]:
-    """Call a function with what each layer receives; the caller preserves the model.
+    """Call a function with what each layer receives.
 
     The layers' own `forward` is wrapped, and no hook registered: it is also run where it is called
     past `__call__`, and after every hook of the user's that replaces the input.
     """
+    own = {path: vars(layer).get("forward") for path, layer in layers.items()}
     for path, layer in layers.items():
         vars(layer)["forward"] = _watched(path, layer, see)
-    yield
+    try:
+        yield
+    finally:
+        for path, layer in layers.items():
+            if own[path] is None:
+                del vars(layer)["forward"]
+            else:
+                vars(layer)["forward"] = own[path]
 
 
 def _watched(path: str, layer: nn.Module, see: See) -> Callable[..., Any]:
