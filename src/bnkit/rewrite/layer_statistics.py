@@ -38,7 +38,7 @@ class StatisticsShift:
 
     def __str__(self) -> str:
         return (
-            f"running mean off by up to {self.mean_shift:.3g} σ, variance {self.least_ratio:.3g} "
+            f"running mean off by up to {self.mean_shift:.3g} std, variance {self.least_ratio:.3g} "
             f"to {self.largest_ratio:.3g} times the stored one, over {self.values:,} values per "
             f"channel in {self.calls:,} batch{'' if self.calls == 1 else 'es'}"
         )
