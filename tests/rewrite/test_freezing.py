@@ -58,22 +58,22 @@ def train(model: nn.Module, x: Tensor, steps: int = 3) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_training_moves_nothing_of_a_frozen_layer(name: str) -> None:
     build, shape = LAYERS[name]
-    model = nn.Sequential(nn.Identity(), build()).train()
+    model = nn.Sequential(build(), nn.Linear(shape[-1], 2)).train()
     x = (torch.randn(shape) * 3 + 1).requires_grad_()
     frozen = bnkit.freeze(model).model
-    before, kind = state(frozen), type(frozen[1])
-    expected = copy.deepcopy(frozen).eval()(x)
+    before, kind = state(frozen[0]), type(frozen[0])
+    expected = copy.deepcopy(frozen[0]).eval()(x)
     train(frozen, x)
     frozen.apply(lambda module: module.train())
-    torch.testing.assert_close(frozen(x), expected, rtol=0, atol=0)
-    assert_equal(before, frozen.state_dict())
-    assert isinstance(frozen[1], type(model[1]))
-    assert kind.__name__ == type(model[1]).__name__
+    torch.testing.assert_close(frozen[0](x), expected, rtol=0, atol=0)
+    assert_equal(before, frozen[0].state_dict())
+    assert isinstance(frozen[0], type(model[0]))
+    assert kind.__name__ == type(model[0]).__name__
     assert repr(frozen) == repr(model)
     thawed = bnkit.unfreeze(frozen).model
-    assert type(thawed[1]) is type(model[1])
+    assert type(thawed[0]) is type(model[0])
     train(thawed, x)
-    assert any(not torch.equal(before[key], value) for key, value in thawed.state_dict().items())
+    assert any(not torch.equal(before[key], v) for key, v in thawed[0].state_dict().items())
 
 
 def copies(model: nn.Module, folder: Path) -> list[nn.Module]:
@@ -192,7 +192,7 @@ def test_the_rules_of_check_find_nothing_in_a_frozen_model() -> None:
 
 
 def test_ranks_of_a_process_group_go_on(tmp_path: Path) -> None:
-    model = bnkit.freeze(nn.Sequential(nn.Linear(2, 3), nn.SyncBatchNorm(3)).train()).model
+    model = bnkit.freeze(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).train()).model
     with process_group(str(tmp_path)):
         wrapped = nn.parallel.DistributedDataParallel(model).train()
         before = state(model[1])
@@ -205,5 +205,5 @@ def test_bad_input() -> None:
         bnkit.freeze(3)  # type: ignore[arg-type]
     with pytest.raises(RewriteError, match="no layer with running statistics"):
         bnkit.freeze(nn.Linear(2, 2))
-    with pytest.raises(RewriteError, match="no layer that bnkit.freeze froze"):
+    with pytest.raises(RewriteError, match=r"no layer that bnkit\.freeze froze"):
         bnkit.unfreeze(nn.BatchNorm1d(2))

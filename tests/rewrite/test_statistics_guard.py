@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -160,6 +161,7 @@ def test_bad_input() -> None:
         pass
     with pytest.raises(ArgumentTypeError), bnkit.frozen_statistics(3):  # type: ignore[arg-type]
         pass
-    scripted = torch.jit.script(nn.Sequential(nn.BatchNorm1d(3)))
+    with warnings.catch_warnings(action="ignore"):
+        scripted = torch.jit.script(nn.Sequential(nn.BatchNorm1d(3)))
     with pytest.raises(RewriteError, match="TorchScript"), bnkit.frozen_statistics(scripted):
         pass

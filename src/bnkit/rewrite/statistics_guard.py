@@ -15,7 +15,8 @@ from bnkit.inspection.walk import norm_kind
 from bnkit.rewrite.kept_in_eval import is_kept_class, kept_class, plain_class
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_COUNTER = "num_batches_tracked"
+_STATISTICS = ("running_mean", "running_var", _COUNTER)
 # Class of a layer → the same whose statistics stand still.
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 # Layer → how many contexts it is in, of whatever threads. Keyed by identity: layers in here are
@@ -135,7 +136,12 @@ def _reader(name: str) -> Any:
         for table in (self._buffers, self._parameters, vars(self)):
             if name in table:
                 value = table[name]
-                return value.detach().clone() if isinstance(value, Tensor) else value
+                if not isinstance(value, Tensor):
+                    return value
+                # With momentum=None the layer counts the batch, which is lost, and then divides by
+                # the count: it is told of one batch at least.
+                is_divisor = name == _COUNTER and vars(self).get("momentum") is None
+                return value.detach().clamp(min=1) if is_divisor else value.detach().clone()
         raise AttributeError(name)
 
     return read
