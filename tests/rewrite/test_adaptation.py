@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import bnkit
-from bnkit.errors import ArgumentError, ArgumentTypeError
+from bnkit.errors import ArgumentError, ArgumentTypeError, RewriteError
 
 TARGET = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)) * 3 + 5
 
@@ -66,3 +66,13 @@ def test_bad_weights_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         bnkit.adapt(source(), [TARGET], **options)
+
+
+def test_statistics_that_are_not_finite_cannot_be_blended_but_replaced() -> None:
+    model = source()
+    model[0].running_var[1] = float("nan")
+    with pytest.raises(RewriteError, match=r"^0: its running_var holds NaN or infinity"):
+        bnkit.adapt(model, [TARGET], weight=0.5)
+    rewrite = bnkit.adapt(model, [TARGET], weight=1)
+    assert "the stored statistics were not finite" in str(rewrite)
+    assert rewrite.model[0].running_var.isfinite().all()

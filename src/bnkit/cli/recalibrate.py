@@ -52,6 +52,8 @@ def recalibrate(
             sequential=sequential,
             batch_size=batch_size,
             inplace=True,
+            # What a pass for each layer costs is told before it is made, in a file of output too.
+            progress=True if sequential else None,
         )
 
     run_rewrite(

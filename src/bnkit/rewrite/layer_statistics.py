@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -37,10 +38,13 @@ class StatisticsShift:
     largest_ratio: float
 
     def __str__(self) -> str:
+        calls = f"{self.calls:,} batch{'' if self.calls == 1 else 'es'}"
+        seen = f"over {self.values:,} values per channel in {calls}"
+        if not all(map(math.isfinite, (self.mean_shift, self.least_ratio, self.largest_ratio))):
+            return f"the stored statistics were not finite; new ones {seen}"
         return (
             f"running mean off by up to {self.mean_shift:.3g} std, variance {self.least_ratio:.3g} "
-            f"to {self.largest_ratio:.3g} times the stored one, over {self.values:,} values per "
-            f"channel in {self.calls:,} batch{'' if self.calls == 1 else 'es'}"
+            f"to {self.largest_ratio:.3g} times the stored one, {seen}"
         )
 
 
@@ -121,16 +125,27 @@ def as_stored(
         former = layer._buffers[name]
         assert former is not None
         if weight != 1.0:
+            _refuse_stored(path, name, former)
             value = former.cpu().double() * (1.0 - weight) + value.cpu() * weight  # noqa: PLW2901
         stored[name] = value.to(former.dtype).to(former.device)
         if not bool(stored[name].isfinite().all()):
             raise RewriteError(
                 f"its {name} would be {float(value.abs().max()):.3g}",
                 required=f"that is beyond {str(former.dtype).removeprefix('torch.')}",
-                remedy="Keep the layer in float32: layer.float()",
+                remedy="Keep the layer in a wider dtype, as layer.float() does with a narrower one",
                 where=path or "(model)",
             )
     return stored
+
+
+def _refuse_stored(path: str, name: str, stored: Tensor) -> None:
+    if not bool(stored.isfinite().all()):
+        raise RewriteError(
+            f"its {name} holds NaN or infinity",
+            required="only finite statistics can be blended",
+            remedy="Give weight=1, or recalibrate it first",
+            where=path or "(model)",
+        )
 
 
 def shift_of(path: str, layer: _BatchNorm, moments: Moments) -> StatisticsShift:

@@ -73,7 +73,7 @@ def recalibrate(
             generator with `sequential`; another rank failed. The model is then as it was.
 
     Cost: one forward in training mode per batch and one pass over what the layers receive; two
-    forwards of four samples; a copy of the model unless `inplace`, and one of its tensors.
+    forwards of two samples; a copy of the model unless `inplace`, and one of its tensors.
     """
     check_model(model)
     source = BatchSource(data, forward_fn, batch_size, repeated=sequential)

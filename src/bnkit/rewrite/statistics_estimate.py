@@ -158,7 +158,7 @@ def _at_once(
         moments = {path: part.cpu() for path, part in passed.moments.items()}
         return Found(moments, passed.batches, passed.samples, 1)
 
-    progress.start("recalibrating", source.length)
+    progress.start("passing over the data", source.length)
     parts = on_all_ranks(one_pass)
     paths = dict.fromkeys(path for part in parts for path in part.moments)
     return Found(
