@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.acceleration import accelerate as accelerate
+    from bnkit.rewrite.adaptation import adapt as adapt
     from bnkit.rewrite.folding import fold as fold
+    from bnkit.rewrite.freezing import freeze as freeze
+    from bnkit.rewrite.freezing import unfreeze as unfreeze
     from bnkit.rewrite.loading import load as load
+    from bnkit.rewrite.recalibration import recalibrate as recalibrate
     from bnkit.rewrite.removal import remove as remove
+    from bnkit.rewrite.statistics_guard import frozen_statistics as frozen_statistics
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -40,17 +45,22 @@ __getattr__, __dir__ = attach(
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
         "BnkitError": "bnkit.errors",
         "accelerate": "bnkit.rewrite.acceleration",
+        "adapt": "bnkit.rewrite.adaptation",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
         "describe": "bnkit.inspection.description",
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "fix": "bnkit.checker.fixing",
         "fold": "bnkit.rewrite.folding",
+        "freeze": "bnkit.rewrite.freezing",
+        "frozen_statistics": "bnkit.rewrite.statistics_guard",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "load": "bnkit.rewrite.loading",
+        "recalibrate": "bnkit.rewrite.recalibration",
         "remove": "bnkit.rewrite.removal",
+        "unfreeze": "bnkit.rewrite.freezing",
         "use_kernel": "bnkit.kernels.dispatch",
         "watch": "bnkit.checker.watching",
     },

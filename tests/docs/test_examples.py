@@ -14,7 +14,9 @@ PRINTED = {
     "accelerate.py": ["0.1: the ReLU after it fused", "runs 2 times", "3 of 3 batch norms"],
     "against_the_reference.py": ["here: eager", "largest difference of any gradient: "],
     "fold.py": ["1: folded into 0", "pads with zeros", "with a correction of the border"],
+    "freeze.py": ["0.1: frozen", "three steps: True", "no longer frozen", "batches counted: 0"],
     "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
+    "recalibrate.py": ["off by up to", "2 passes over 3 batches", "largest shift: "],
     "remove_batch_norm.py": ["1: batch norm removed", "0: bias of zeros added", "Identity()"],
 }
 

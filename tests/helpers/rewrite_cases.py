@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnkit.rewrite import Rewrite, accelerate, fold, remove
+from bnkit.rewrite import Rewrite, accelerate, adapt, fold, freeze, recalibrate, remove, unfreeze
 
 Make = Callable[..., Rewrite]
 
@@ -31,11 +31,42 @@ class RewriteCase:
     is_replayable: bool = True
 
 
+def _adapt(model: nn.Module, example: Tensor, *, inplace: bool = False) -> Rewrite:
+    return adapt(model, [example], weight=0.5, inplace=inplace)
+
+
+def _freeze(model: nn.Module, _: Tensor, *, inplace: bool = False) -> Rewrite:
+    return freeze(model, inplace=inplace)
+
+
+def _recalibrate(model: nn.Module, example: Tensor, *, inplace: bool = False) -> Rewrite:
+    return recalibrate(model, [example, example[:3]], inplace=inplace)
+
+
+def _recalibrate_sequentially(
+    model: nn.Module, example: Tensor, *, inplace: bool = False
+) -> Rewrite:
+    return recalibrate(model, [example, example[:3]], sequential=True, inplace=inplace)
+
+
+def _unfreeze(model: nn.Module, _: Tensor, *, inplace: bool = False) -> Rewrite:
+    return unfreeze(model, inplace=inplace)
+
+
+def _frozen(model: nn.Module) -> None:
+    freeze(model.train(), inplace=True)
+
+
 REWRITES: dict[str, RewriteCase] = {
     "accelerate": RewriteCase(accelerate, is_replayable=False),
     "fold": RewriteCase(fold),
     "fold-with-border": RewriteCase(partial(fold, border="correct")),
+    "adapt": RewriteCase(_adapt),
+    "freeze": RewriteCase(_freeze, prepare=nn.Module.train),
+    "recalibrate": RewriteCase(_recalibrate),
+    "recalibrate-sequentially": RewriteCase(_recalibrate_sequentially),
     "remove": RewriteCase(remove),
+    "unfreeze": RewriteCase(_unfreeze, prepare=_frozen),
 }
 
 

@@ -9,14 +9,18 @@ from typing import Annotated
 import typer
 
 from bnkit import __version__
+from bnkit.cli.adapt import adapt
 from bnkit.cli.bench import bench
 from bnkit.cli.check import check
 from bnkit.cli.data import data_app
 from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
 from bnkit.cli.fold import fold
+from bnkit.cli.freeze import freeze
+from bnkit.cli.recalibrate import recalibrate
 from bnkit.cli.rule import rule
 from bnkit.cli.study import study_app
+from bnkit.cli.unfreeze import unfreeze
 from bnkit.errors import BnkitError
 
 USAGE_ERROR = 2
@@ -37,6 +41,10 @@ app.command("describe", short_help="Every normalization layer of a model.")(desc
 app.command("fold", short_help="Batch norms into the layers beside them, proved.")(fold)
 app.command("rule", short_help="What a rule of `check` finds, and why it matters.")(rule)
 app.add_typer(data_app, name="data", short_help="The data sets that studies name.")
+app.command("recalibrate", short_help="Running statistics that are those of the data.")(recalibrate)
+app.command("adapt", short_help="Statistics of unlabelled data, blended in.")(adapt)
+app.command("freeze", short_help="Weight, bias and statistics of a layer stand still.")(freeze)
+app.command("unfreeze", short_help="Frozen layers as they were before.")(unfreeze)
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 

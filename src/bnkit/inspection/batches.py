@@ -64,14 +64,19 @@ def batches_of(model: nn.Module, data: Any, batch_size: int | None = None) -> It
     """
     size = batch_size or BATCH_SIZE
     count = 0
-    for value in _raw_batches(data, size):
+    for value in raw_batches(data, size):
         count += 1
-        yield _batch(model, value)
+        yield as_batch(model, value)
     if not count:
         raise CheckError("data holds no batch", required="at least one")
 
 
-def _raw_batches(data: Any, size: int) -> Iterable[Any]:
+def raw_batches(data: Any, size: int = BATCH_SIZE) -> Iterable[Any]:
+    """Return the batches of the user's data as they are, not yet taken apart.
+
+    Raises:
+        CheckError: it is none of what data can be.
+    """
     if isinstance(data, Tensor | np.ndarray):
         return _slices(torch.as_tensor(data), size)
     if isinstance(data, tuple) and all(isinstance(part, Tensor | np.ndarray) for part in data):
@@ -133,10 +138,13 @@ def _check_lengths(parts: Mapping[str, Tensor]) -> None:
         )
 
 
-def _batch(model: nn.Module, value: Any) -> Batch:
+def as_batch(model: nn.Module, value: Any) -> Batch:
+    """Take a batch apart into what the model's forward is called with, and the labels."""
     signature = _signature(model)
     if isinstance(value, Mapping):
         taken = {key: item for key, item in value.items() if signature.takes(str(key))}
+        if not taken:  # a forward that takes the mapping itself
+            return Batch((value,), {})
         others = [item for key, item in value.items() if key not in taken]
         return Batch((), taken, _only(others))
     if isinstance(value, tuple | list):

@@ -15,22 +15,34 @@ from bnkit.rewrite.module_forms import form_of
 from bnkit.rewrite.module_slots import path_of, sequential, slots_of
 from bnkit.rewrite.named_classes import change_class
 from bnkit.rewrite.result import Change, Rewrite, Skipped
-from bnkit.rewrite.steps import AROUND, ATTRIBUTE, BUFFER, CLASS, MODULE, PARAMETER, Step
+from bnkit.rewrite.steps import (
+    AROUND,
+    ATTRIBUTE,
+    BUFFER,
+    CLASS,
+    MODULE,
+    PARAMETER,
+    TRAINED,
+    Step,
+)
 
 
 @contextmanager
-def rewriting(name: str, model: nn.Module, *, inplace: bool) -> Iterator[Edits]:
+def rewriting(
+    name: str, model: nn.Module, *, inplace: bool, kind: type[Rewrite] = Rewrite
+) -> Iterator[Edits]:
     """Give what changes a model, or a copy of it; if anything is raised, all is undone.
 
     Args:
         name: of the rewrite, such as "fold".
         model: the model as given.
         inplace: change the model itself and not a copy.
+        kind: what is returned: `Rewrite`, or one that says more.
 
     Raises:
         RewriteError: the model cannot be copied.
     """
-    rewrite = Rewrite(model if inplace else copied(model), name=name, steps=[])
+    rewrite = kind(model if inplace else copied(model), name=name, steps=[])
     keys = list(rewrite.model.state_dict())
     try:
         yield Edits(rewrite)
@@ -152,6 +164,25 @@ class Edits:
         module._buffers[name] = None if value is None else value.detach().clone()
         self._reversible(partial(_refill, module, "_buffers", entries, name, hidden))
 
+    def set_trained(self, module: nn.Module, name: str, *, trained: bool) -> None:
+        """Set `requires_grad` of a parameter, which stays the same object."""
+        parameter = module._parameters[name]
+        assert parameter is not None
+        former = parameter.requires_grad
+        self._step(TRAINED, module, name, trained)
+        parameter.requires_grad_(trained)
+        self._reversible(partial(_set_trained, parameter, former))
+
+    def drop_gradient(self, parameter: Tensor) -> None:
+        """Take the gradient away that a parameter has, so that no optimizer uses it any more."""
+        self._reversible(partial(_set_gradient, parameter, parameter.grad))
+        parameter.grad = None
+
+    def drop_attribute(self, module: nn.Module, name: str) -> None:
+        """Delete an attribute; replayed, it becomes None."""
+        self.set_attribute(module, name, None)
+        del vars(module)[name]
+
     def set_values(self, tensor: Tensor, value: Tensor) -> None:
         """Give a tensor of the model other values of the same shape."""
         former = tensor.detach().clone()
@@ -215,3 +246,11 @@ def _refill(module: nn.Module, kind: str, entries: dict[str, Any], name: str, hi
 def _set_values(tensor: Tensor, value: Tensor) -> None:
     with torch.no_grad():
         tensor.copy_(value)
+
+
+def _set_trained(parameter: Tensor, trained: bool) -> None:
+    parameter.requires_grad_(trained)
+
+
+def _set_gradient(parameter: Tensor, gradient: Tensor | None) -> None:
+    parameter.grad = gradient

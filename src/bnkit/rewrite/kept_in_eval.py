@@ -51,6 +51,11 @@ def kept_class(given: type[nn.Module]) -> type[nn.Module]:
     return _CLASSES.setdefault(given, type(given.__name__, (given,), own))
 
 
+def plain_class(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return the class that a class of `kept_class` was made of; any other as it is."""
+    return kind.__mro__[1] if is_kept_class(kind) else kind
+
+
 def is_kept_class(kind: type[nn.Module]) -> bool:
     """Return whether a class was made by `kept_class`."""
     return "_kept_in_eval" in vars(kind)

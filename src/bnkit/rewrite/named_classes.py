@@ -13,9 +13,13 @@ from importlib import import_module
 from torch import nn
 
 from bnkit.errors import RewriteError
+from bnkit.rewrite.kept_in_eval import is_kept_class, kept_class, plain_class
 
 # Name → where the function is that takes the former class and returns the new one.
-_CLASSES: dict[str, str] = {}
+_CLASSES: dict[str, str] = {
+    "kept-in-eval": "bnkit.rewrite.kept_in_eval:kept_class",
+    "not-kept-in-eval": "bnkit.rewrite.kept_in_eval:plain_class",
+}
 
 
 def change_class(module: nn.Module, name: str) -> Callable[[], None]:
@@ -33,9 +37,15 @@ def change_class(module: nn.Module, name: str) -> Callable[[], None]:
     home, _, function = _CLASSES[name].partition(":")
     former = type(module)
     module.__class__ = getattr(import_module(home), function)(former)
+    if is_kept_class(former):  # a class made here, which cannot be pickled itself
+        return partial(_give_kept_class, module, plain_class(former))
     return partial(give_class, module, former)
 
 
 def give_class(module: nn.Module, kind: type[nn.Module]) -> None:
     """Make a class that of a module; a function, so that what undoes a rewrite can be pickled."""
     module.__class__ = kind
+
+
+def _give_kept_class(module: nn.Module, plain: type[nn.Module]) -> None:
+    module.__class__ = kept_class(plain)

@@ -20,7 +20,7 @@ from bnkit.rewrite.module_slots import put_module, sequential
 from bnkit.rewrite.named_classes import change_class
 
 MODULE, AROUND, CLASS = "module", "around", "class"
-PARAMETER, BUFFER, ATTRIBUTE = "parameter", "buffer", "attribute"
+PARAMETER, BUFFER, ATTRIBUTE, TRAINED = "parameter", "buffer", "attribute", "trained"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Step:
     Attributes:
         edit: "module": another module stands at the path; "around": the module at the path stands
             in a Sequential with another; "class": a class of `named_classes`; "parameter",
-            "buffer", "attribute": one of the module at the path.
+            "buffer", "attribute": one of the module at the path; "trained": whether a parameter
+            of it is.
         path: path of a module when the step is taken; empty for the model itself.
         name: of the parameter, buffer or attribute.
         value: what stands there, as JSON: a form of `module_forms`; shape, dtype and, for a
@@ -126,6 +127,13 @@ def _attribute(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
     return model
 
 
+def _trained(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
+    parameter = module._parameters[step.name]
+    assert parameter is not None
+    parameter.requires_grad_(step.value)
+    return model
+
+
 def _empty(form: dict[str, Any], device: torch.device) -> torch.Tensor:
     dtype = getattr(torch, form["dtype"])
     return torch.empty(form["shape"], dtype=dtype, device=device)
@@ -143,4 +151,5 @@ _TAKERS: dict[str, Callable[[nn.Module, nn.Module, Step], nn.Module]] = {
     PARAMETER: _parameter,
     BUFFER: _buffer,
     ATTRIBUTE: _attribute,
+    TRAINED: _trained,
 }
