@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnkit.lab.study.claim_settings import Kind
+from bnkit.lab.study.claim_keys import Kind
 from claim_trials import last_values
 
 TEXT = (Path(__file__).parents[3] / "docs" / "guides" / "verdicts.md").read_text("utf-8")

@@ -17,7 +17,8 @@ from scipy.stats import binom
 
 from bnkit.lab.store.schema import TrialRecord
 from bnkit.lab.study import claim_evaluation
-from bnkit.lab.study.claim_settings import ClaimSettings, Kind
+from bnkit.lab.study.claim_keys import Kind
+from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claims import judge
 from claim_trials import claim
 
