@@ -95,7 +95,10 @@ def _details(verdict: Verdict) -> str:
     if verdict.effect is not None:
         signed = verdict.effect_name != "ratio"
         shown = estimate(verdict.effect, verdict.low, verdict.high, signed=signed)
-        parts.append(f"{verdict.effect_name} {shown.value.text}")
+        bound = f"{verdict.effect_bound} " if verdict.effect_bound else ""
+        what = "" if verdict.quantity in ("", verdict.metric) else f" of {verdict.quantity}"
+        unit = f" {verdict.unit}" if verdict.unit == "epochs" and signed else ""
+        parts.append(f"{verdict.effect_name}{what} {bound}{shown.value.text}{unit}")
     if verdict.p_adjusted is not None:
         parts.append(f"adjusted p {p_value(verdict.p_adjusted).text}")
     parts.append(f"{verdict.seeds} seed{'' if verdict.seeds == 1 else 's'}")

@@ -17,10 +17,17 @@ SYMBOLS: dict[Outcome, str] = {"supported": "✓", "refuted": "✗", "inconclusi
 
 @dataclass(frozen=True)
 class ArmFigures:
-    """One arm of a claim: our mean, the published figure, and how many trials diverged."""
+    """One arm of a claim: our mean, the published figure, and how many trials diverged.
+
+    Attributes:
+        bound: "≥ " or "≤ " where the mean is only a bound.
+        not_known: for how many of its values only a bound is known, in words.
+    """
 
     arm: str
     mean: Number
+    bound: str
+    not_known: str
     published: Number
     diverged: int
 
@@ -31,6 +38,8 @@ class ClaimCard:
 
     Attributes:
         effect_label: what the effect is, as "Difference in test accuracy, with − without".
+        quantity: what is compared, in words.
+        effect_bound: "≥ " or "≤ " where the effect is only a bound.
         bootstrap: the effect with its bootstrap interval, None if there is no such interval.
         picture: the interval drawn, None where there is nothing to draw.
         picture_label: the picture in words.
@@ -38,6 +47,8 @@ class ClaimCard:
 
     verdict: Verdict
     symbol: str
+    quantity: str
+    effect_bound: str
     effect_label: str
     effect: Estimate
     bootstrap: Estimate | None
@@ -46,6 +57,7 @@ class ClaimCard:
     seeds: str
     arms: list[ArmFigures]
     has_published: bool
+    has_not_known: bool
     picture: Picture | None
     picture_label: str
 
@@ -71,6 +83,8 @@ def _card(verdict: Verdict, claim: Mapping[str, Any] | None) -> ClaimCard:
     return ClaimCard(
         verdict=verdict,
         symbol=SYMBOLS[verdict.outcome],
+        quantity=_quantity(verdict),
+        effect_bound=_spaced(verdict.effect_bound),
         effect_label=label,
         effect=effect,
         bootstrap=bootstrap if bootstrap.has_interval else None,
@@ -79,8 +93,9 @@ def _card(verdict: Verdict, claim: Mapping[str, Any] | None) -> ClaimCard:
         seeds=seeds_text([verdict.seeds]),
         arms=_arm_figures(verdict),
         has_published=bool(verdict.published),
+        has_not_known=bool(verdict.not_known),
         picture=picture,
-        picture_label=_picture_label(label, effect),
+        picture_label=_picture_label(label, _spaced(verdict.effect_bound), effect),
     )
 
 
@@ -91,6 +106,8 @@ def _arm_figures(verdict: Verdict) -> list[ArmFigures]:
         ArmFigures(
             arm=arm,
             mean=number(verdict.means.get(arm)),
+            bound=_spaced(verdict.bounds.get(arm, "")),
+            not_known=verdict.not_known.get(arm, ""),
             published=number(published.get(arm)),
             diverged=verdict.diverged.get(arm, 0),
         )
@@ -100,11 +117,19 @@ def _arm_figures(verdict: Verdict) -> list[ArmFigures]:
 
 def _effect_label(verdict: Verdict) -> str:
     sign = {"ratio": " / "}.get(verdict.effect_name, " − ")
-    return f"{verdict.effect_name.capitalize()} of {verdict.metric}, {sign.join(verdict.arms)}"
+    return f"{verdict.effect_name.capitalize()} of {_quantity(verdict)}, {sign.join(verdict.arms)}"
 
 
-def _picture_label(label: str, effect: Estimate) -> str:
-    words = f"{label}: {effect.value.text}"
+def _quantity(verdict: Verdict) -> str:
+    return verdict.quantity or verdict.metric
+
+
+def _spaced(symbol: str) -> str:
+    return f"{symbol} " if symbol else ""
+
+
+def _picture_label(label: str, bound: str, effect: Estimate) -> str:
+    words = f"{label}: {bound}{effect.value.text}"
     if effect.has_interval:
         words += f", 95 % interval {effect.low.text} to {effect.high.text}"
     return words

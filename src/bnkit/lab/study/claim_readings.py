@@ -110,17 +110,21 @@ def _number(claim: ClaimSettings, curve: Curve, is_counted: NDArray[np.bool_]) -
 def _epochs_to_target(claim: ClaimSettings, trial: TrialRecord, recorded: MetricValues) -> Reading:
     """Return the epochs up to the first checkpoint at the target, or that it was never reached.
 
-    What has diverged reaches nothing any more, so its curve ends there.
+    Never reached counts as a bound: the checkpoint that would have followed the last. What has
+    diverged reaches nothing any more, so its curve ends there.
     """
     assert claim.target is not None
     curve = recorded.curve(trial, stops_at_divergence=True)
-    never = Reading(float(recorded.last_epoch), is_measured=False, bound=1)
+    is_diverged = trial.status == "diverged"
     if isinstance(curve, str):
-        return never if trial.status == "diverged" else Reading(None, problem=curve)
-    is_loss = claim.wants_low_metric
-    reached = curve.values <= claim.target if is_loss else curve.values >= claim.target
-    if reached.any():
-        return Reading(float(curve.epochs[reached.argmax()]))
-    if trial.status == "diverged":
-        return never
-    return never._replace(value=float(curve.epochs[-1]))
+        if not is_diverged:
+            return Reading(None, problem=curve)
+    else:
+        is_loss = claim.wants_low_metric
+        reached = curve.values <= claim.target if is_loss else curve.values >= claim.target
+        if reached.any():
+            return Reading(float(curve.epochs[reached.argmax()]))
+    own = [] if isinstance(curve, str) else list(curve.epochs)
+    ends = recorded.epochs_of_checkpoints(trial) if is_diverged else own
+    following = 2 * ends[-1] - ends[-2] if len(ends) > 1 else float(recorded.last_epoch)
+    return Reading(following, is_measured=False, bound=1)

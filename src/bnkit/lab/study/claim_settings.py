@@ -157,7 +157,7 @@ class ClaimSettings(BaseModel):
     def _other_keys_are_not(self) -> Self:
         used = keys_of(self.kind, self.reading)
         for name in type(self).model_fields:
-            is_stated = name in self.model_fields_set and getattr(self, name) is not None
+            is_stated = name in self.model_fields_set and getattr(self, name) not in (None, "")
             if is_stated and name not in used:
                 what = f'a claim of kind "{self.kind}"'
                 if self.reading != "last":

@@ -190,11 +190,15 @@ class MetricValues:
         if not np.isfinite(found).all():
             return f"has a {self.metric} that is not finite"
         is_whole = is_whole or trial.status == "complete"
-        # A checkpoint's epoch is its step / steps per epoch, rounded up: none has a larger quotient
-        # than the steps per epoch, and one at the end of an epoch has just that. A trial diverged
-        # before any checkpoint is in epoch 1.
-        quotients = [step / epoch for step, epoch in schedule.items() if epoch > 0]
-        return Curve(steps, steps / max(quotients, default=steps[-1]), found, is_whole)
+        # A trial that diverged before any checkpoint is in epoch 1.
+        per_epoch = _steps_per_epoch(schedule) or steps[-1]
+        return Curve(steps, steps / per_epoch, found, is_whole)
+
+    def epochs_of_checkpoints(self, trial: TrialRecord) -> list[float]:
+        """Return where the trial's checkpoints are or would have been, in epochs, ascending."""
+        schedule, _ = self.schedule(trial)
+        per_epoch = _steps_per_epoch(schedule) or 1.0
+        return [step / per_epoch for step in sorted(schedule)]
 
     def _step(self, trial: TrialRecord, checkpoint: Checkpoint) -> int | None:
         if checkpoint.step is not None:
@@ -267,6 +271,15 @@ def grid_key(grid: Mapping[str, object]) -> str:
 
 def _finite(value: float, problem: str) -> Reading:
     return Reading(value) if math.isfinite(value) else Reading(None, problem=problem)
+
+
+def _steps_per_epoch(schedule: Mapping[int, int]) -> float:
+    """Return the steps per epoch of checkpoints step → epoch; 0 if there are none.
+
+    A checkpoint's epoch is its step / steps per epoch, rounded up: none has a larger quotient
+    step / epoch than the steps per epoch, and one at the end of an epoch has just that.
+    """
+    return max((step / epoch for step, epoch in schedule.items() if epoch > 0), default=0.0)
 
 
 def _schedule_key(trial: TrialRecord) -> str:
