@@ -163,7 +163,7 @@ def _with_bounds(
         return found
     if claim.kind == "trend":
         raise CannotBeTestedError(
-            f"a slope needs a value of every trial, and in some the {quantity(claim)} is not known"
+            f"a slope needs a value of every trial, and some lack the {quantity(claim)}"
         )
     if found.p is not None:
         boundary_is_below = mean > _boundary(claim, mean)

@@ -219,7 +219,7 @@ def _check_recorded(claim: ClaimSettings, recorded: MetricValues) -> None:
     more = len(recorded.others) - MOST_PLACES_NAMED
     named += f"; and {more} more" if more > 0 else ""
     if claim.layer is not None or claim.key is not None:
-        raise CannotBeTestedError(f"{recorded.metric!r} was not recorded, but {named}")
+        raise CannotBeTestedError(f"{recorded.metric!r} was not recorded; there are {named}")
     raise CannotBeTestedError(
         f"{claim.metric!r} was recorded per layer or key, not as one value per checkpoint; "
         f"the claim must say which: {named}"
@@ -228,7 +228,7 @@ def _check_recorded(claim: ClaimSettings, recorded: MetricValues) -> None:
 
 def _nothing_measured(claim: ClaimSettings) -> str:
     if claim.reading == "epochs-to-target":
-        return f"no trial reached the target, {target_words(claim)}"
+        return f"{target_words(claim)} in no trial"
     if claim.reading == "largest-usable":
         return f"the smallest {claim.along} of the grid diverges already, in every seed"
     return "every trial had diverged, so nothing measured is left to compare"

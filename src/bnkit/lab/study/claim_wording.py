@@ -136,6 +136,8 @@ def _order(claim: ClaimSettings, evaluation: Evaluation) -> str:
     order = evaluation.signs
     if order is None:
         return "the values not known leave the effect open"
+    if not order.compared:
+        return "in no seed is it known which arm is ahead"
     k, relation = max((order.above, "higher"), (order.below, "lower"))
     text = (
         f"by order alone {claim.better!r} is {relation} in {k} of {order.compared} seeds that "
