@@ -20,6 +20,7 @@ from bnkit.lab.study.statistics import (
     MeanEstimate,
     bca_interval,
     estimate_mean,
+    geometric_mean,
     least_squares_slopes,
     two_sided_p,
 )
@@ -134,8 +135,7 @@ def combined(claim: ClaimSettings, values: Array) -> Array:
         CannotBeTestedError: a spread of one grid point.
     """
     if claim.reading == "largest-usable":
-        geometric: Array = np.exp(np.log(values).mean(axis=1))
-        return geometric
+        return geometric_mean(values, axis=1)
     if claim.across == "mean":
         mean: Array = values.mean(axis=1)
         return mean
@@ -150,7 +150,7 @@ def combined(claim: ClaimSettings, values: Array) -> Array:
 def _mean(claim: ClaimSettings, values: Array) -> float:
     """Return the mean over seeds, of rates the geometric one."""
     if claim.reading == "largest-usable":
-        return float(np.exp(np.log(values).mean()))
+        return float(geometric_mean(values))
     return float(values.mean())
 
 
