@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from bnkit.lab.store.schema import Verdict
-from bnkit.lab.study.claim_bounds import Signs
+from bnkit.lab.study.claim_bounds import Openness, Signs, is_safe, signs
+from bnkit.lab.study.claim_pairs import PairedValues
 from claim_trials import ERROR, T_975, Trials, check, claim, p_of
 
 RATE = "training.optimizer.lr"
@@ -136,10 +138,11 @@ def test_nothing_can_be_said_where_no_trial_reaches_the_target() -> None:
 
 def test_a_diverged_trial_never_reaches_the_target_after_its_divergence() -> None:
     trials = epochs([1, 2, 3], [])
-    for seed, curve in enumerate([[0.95, 0.5], [0.5], []]):
-        trials.add("without", seed, curve, diverged_step=25, classes=1)
+    for seed, curve in enumerate([[0.95], [0.5, 0.95], []]):
+        trials.add("without", seed, curve, diverged_step=20, classes=1)
     verdict = to_target(trials)
-    # classes = 1 makes what stands for accuracy 1: it must not count as reached
+    # classes = 1 makes what stands for accuracy 1: it must not count as reached, and no more does
+    # what was recorded at the step of the divergence
     assert verdict.means["without"] == pytest.approx((1 + 9 + 9) / 3)
     assert verdict.not_known == {"without": "never reached in 2 of 3 trials"}
 
@@ -154,6 +157,42 @@ def test_arms_of_different_length_are_not_ordered_by_the_shorter_ones_end() -> N
     # with ends before without reaches it: known in the one seed only
     assert verdict.outcome == "inconclusive"
     assert "in 1 of 7 seeds" in verdict.reason
+
+
+@given(st.integers(0, 2**32), st.booleans(), st.booleans())
+def test_only_an_order_that_every_truth_shares_is_counted(
+    random_seed: int, goes_far: bool, is_lower: bool
+) -> None:
+    generator = np.random.default_rng(random_seed)
+    shape = (6, 1, 1)
+    values = {arm: generator.integers(1, 4, shape).astype(float) for arm in ("with", "without")}
+    bounds = {arm: generator.integers(-1, 2, shape) for arm in ("with", "without")}
+    paired = PairedValues(values, (), (), (), (), (), 0.0, bounds)
+    better, than = (values[arm][:, 0, 0] for arm in ("with", "without"))
+    found = signs(claim("lower" if is_lower else "higher"), paired, better, than)
+    assert found is not None
+    far = 10.0 if goes_far else 0.5
+    truths = {
+        arm: values[arm] + bounds[arm] * far * generator.uniform(0.1, 1, shape) for arm in values
+    }
+    difference = truths["with"] - truths["without"]
+    assert found.above <= (difference > 0).sum()
+    assert found.below <= (difference < 0).sum()
+    assert found.above + found.below <= found.compared <= 6
+    known = (bounds["with"] == 0) & (bounds["without"] == 0)
+    assert found.above >= (known & (difference > 0)).sum()
+    assert found.below >= (known & (difference < 0)).sum()
+
+
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize("is_above", [False, True])
+def test_what_the_truth_can_only_strengthen(above: bool, below: bool, is_above: bool) -> None:
+    open_to = Openness(above, below)
+    one_sided = not (below if is_above else above)
+    assert is_safe(claim("higher"), 1, is_above, open_to) == one_sided
+    assert is_safe(claim("equivalent", margin=1.0), -1, is_above, open_to) == one_sided
+    assert is_safe(claim("equivalent", margin=1.0), 1, is_above, open_to) == (not any(open_to))
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5))
@@ -187,6 +226,17 @@ def test_seeds_that_agree_are_as_coarse_as_the_grid() -> None:
     assert verdict.p == pytest.approx(p_of(math.sqrt(18)))
     assert verdict.outcome == "inconclusive"
     assert largest(rates([3, 3, 3], [1, 1, 1])).outcome == "supported"
+
+
+def test_on_an_uneven_grid_the_widest_gap_counts() -> None:
+    trials = Trials()
+    for seed in range(3):
+        for arm, count in (("with", 2), ("without", 1)):
+            for place, rate in enumerate((0.1, 1.0, 100.0)):
+                at = None if place < count else 5
+                trials.add(arm, seed, [] if at else [0.9], diverged_step=at, grid={RATE: rate})
+    # all seeds differ by one decade; two decades are the widest gap
+    assert largest(trials).p == pytest.approx(p_of(math.sqrt(18) / 2))
 
 
 def test_a_usable_rate_above_one_that_diverges_does_not_count() -> None:

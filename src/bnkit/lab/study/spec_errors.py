@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, get_args
 
@@ -87,7 +86,7 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
 def _choice_message(key: str, details: ErrorDetails) -> _Message:
     """Return the message for a word that is none of those to choose from."""
     expected = details["ctx"]["expected"]
-    near = did_you_mean(str(details["input"]), re.findall("'([^']*)'", expected))
+    near = did_you_mean(str(details["input"]), expected.split("'")[1::2])
     return _Message(
         given=f"{key} = {details['input']!r}", required=f"it should be {expected}", remedy=near
     )
