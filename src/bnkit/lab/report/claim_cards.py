@@ -12,6 +12,7 @@ from bnkit.lab.report.number_format import Estimate, Number, estimate, number, p
 from bnkit.lab.report.trial_groups import seeds_text
 from bnkit.lab.store.schema import Outcome, Verdict
 
+WIDE_RATIO = 10.0
 SYMBOLS: dict[Outcome, str] = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
 
 
@@ -21,13 +22,11 @@ class ArmFigures:
 
     Attributes:
         bound: "≥ " or "≤ " where the mean is only a bound.
-        not_known: for how many of its values only a bound is known, in words.
     """
 
     arm: str
     mean: Number
     bound: str
-    not_known: str
     published: Number
     diverged: int
 
@@ -57,7 +56,6 @@ class ClaimCard:
     seeds: str
     arms: list[ArmFigures]
     has_published: bool
-    has_not_known: bool
     picture: Picture | None
     picture_label: str
 
@@ -70,10 +68,8 @@ def claim_cards(settings: Mapping[str, Any], verdicts: Sequence[Verdict]) -> lis
 
 def _card(verdict: Verdict, claim: Mapping[str, Any] | None) -> ClaimCard:
     is_ratio = verdict.effect_name == "ratio"
-    effect = estimate(verdict.effect, verdict.low, verdict.high, signed=not is_ratio)
-    bootstrap = estimate(
-        verdict.effect, verdict.bootstrap_low, verdict.bootstrap_high, signed=not is_ratio
-    )
+    effect = effect_estimate(verdict, verdict.low, verdict.high)
+    bootstrap = effect_estimate(verdict, verdict.bootstrap_low, verdict.bootstrap_high)
     picture = None
     if claim is not None:
         picture = interval_picture(
@@ -93,10 +89,20 @@ def _card(verdict: Verdict, claim: Mapping[str, Any] | None) -> ClaimCard:
         seeds=seeds_text([verdict.seeds]),
         arms=_arm_figures(verdict),
         has_published=bool(verdict.published),
-        has_not_known=bool(verdict.not_known),
         picture=picture,
         picture_label=_picture_label(label, _spaced(verdict.effect_bound), effect),
     )
+
+
+def effect_estimate(verdict: Verdict, low: float | None, high: float | None) -> Estimate:
+    """Return the effect with an interval; differences and slopes are signed.
+
+    A ratio's interval can span powers of ten, of which one number of decimals suits only one end.
+    """
+    is_ratio = verdict.effect_name == "ratio"
+    if is_ratio and low and high and high > WIDE_RATIO * low:
+        return Estimate(number(verdict.effect), number(low), number(high))
+    return estimate(verdict.effect, low, high, signed=not is_ratio)
 
 
 def _arm_figures(verdict: Verdict) -> list[ArmFigures]:
@@ -105,14 +111,19 @@ def _arm_figures(verdict: Verdict) -> list[ArmFigures]:
     return [
         ArmFigures(
             arm=arm,
-            mean=number(verdict.means.get(arm)),
+            mean=_mean(verdict, arm),
             bound=_spaced(verdict.bounds.get(arm, "")),
-            not_known=verdict.not_known.get(arm, ""),
             published=number(published.get(arm)),
             diverged=verdict.diverged.get(arm, 0),
         )
         for arm in names
     ]
+
+
+def _mean(verdict: Verdict, arm: str) -> Number:
+    if arm in verdict.not_known and arm not in verdict.means:
+        return Number("not known", None)
+    return number(verdict.means.get(arm))
 
 
 def _effect_label(verdict: Verdict) -> str:
