@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.acceleration import accelerate as accelerate
+    from bnkit.rewrite.folding import fold as fold
     from bnkit.rewrite.loading import load as load
     from bnkit.rewrite.removal import remove as remove
 
@@ -44,6 +45,7 @@ __getattr__, __dir__ = attach(
         "describe": "bnkit.inspection.description",
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "fix": "bnkit.checker.fixing",
+        "fold": "bnkit.rewrite.folding",
         "functional": "bnkit.functional",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",

@@ -16,6 +16,7 @@ EXTRAS = {
         "pillow": "PIL",
         "plotly": "plotly",
         "polars": "polars",
+        "pooch": "pooch",
         "pydantic": "pydantic",
         "scikit-learn": "sklearn",
         "scipy": "scipy",

@@ -13,6 +13,7 @@ from source_tree import ROOT
 PRINTED = {
     "accelerate.py": ["0.1: the ReLU after it fused", "runs 2 times", "3 of 3 batch norms"],
     "against_the_reference.py": ["here: eager", "largest difference of any gradient: "],
+    "fold.py": ["1: folded into 0", "pads with zeros", "with a correction of the border"],
     "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
     "remove_batch_norm.py": ["1: batch norm removed", "0: bias of zeros added", "Identity()"],
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnkit.rewrite import Rewrite, accelerate, remove
+from bnkit.rewrite import Rewrite, accelerate, fold, remove
 
 Make = Callable[..., Rewrite]
 
@@ -32,6 +33,8 @@ class RewriteCase:
 
 REWRITES: dict[str, RewriteCase] = {
     "accelerate": RewriteCase(accelerate, is_replayable=False),
+    "fold": RewriteCase(fold),
+    "fold-with-border": RewriteCase(partial(fold, border="correct")),
     "remove": RewriteCase(remove),
 }
 
@@ -81,6 +84,16 @@ class Hooked(nn.Sequential):
         self[2].register_forward_hook(_pass_on)
 
 
+class BeforePadding(nn.Sequential):
+    """Batch norms before a conv that pads with zeros, and before a transposed one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU()),
+            *(nn.BatchNorm2d(6), nn.ConvTranspose2d(6, 4, 3, 2, 1, 1, groups=2, bias=False)),
+        )
+
+
 def _pass_on(_: nn.Module, __: Any, output: Tensor) -> Tensor:
     return output * 1.0
 
@@ -111,5 +124,6 @@ def _built(kind: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "residual": (_built(Residual), torch.randn(4, 3, 8, 8)),
     "shared-and-tied": (_built(SharedAndTied), torch.randn(8, 6)),
+    "before-padding": (_built(BeforePadding), torch.randn(2, 4, 7, 6)),
     "hooked": (_built(Hooked), torch.randn(4, 4, 9)),
 }

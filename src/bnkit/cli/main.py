@@ -11,8 +11,10 @@ import typer
 from bnkit import __version__
 from bnkit.cli.bench import bench
 from bnkit.cli.check import check
+from bnkit.cli.data import data_app
 from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
+from bnkit.cli.fold import fold
 from bnkit.cli.rule import rule
 from bnkit.cli.study import study_app
 from bnkit.errors import BnkitError
@@ -32,7 +34,9 @@ app.command("explain", short_help="One batch through batch norm, with every numb
 app.command("bench", short_help="This machine, side by side with torch, as ratios.")(bench)
 app.command("check", short_help="Batch-norm mistakes in a model.")(check)
 app.command("describe", short_help="Every normalization layer of a model.")(describe)
+app.command("fold", short_help="Batch norms into the layers beside them, proved.")(fold)
 app.command("rule", short_help="What a rule of `check` finds, and why it matters.")(rule)
+app.add_typer(data_app, name="data", short_help="The data sets that studies name.")
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 

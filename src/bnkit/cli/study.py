@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnkit.cli.data import DataDirOption
+from bnkit.cli.interruption import INTERRUPTED, ended_as_interrupted
 from bnkit.cli.output_format import (
     FormatOption,
     OutputFormat,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from bnkit.lab import StudyResult
 
 REFUTED = 1
-INTERRUPTED = 130
 
 study_app = typer.Typer(
     help="Train with and without batch norm, and say with evidence whether it helped.",
@@ -91,6 +91,7 @@ def run_study(
     out: Annotated[
         Path | None, typer.Option("--out", help="The study's folder; default runs/<study>.")
     ] = None,
+    data_dir: DataDirOption = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -123,6 +124,7 @@ def run_study(
             seeds=seeds,
             device=device,
             out=out,
+            data_dir=data_dir,
             overrides=overrides,
             workers=workers,
             progress=not quiet and format_ is not OutputFormat.JSON,
@@ -189,18 +191,9 @@ def _interruptible(run: Callable[..., StudyResult]) -> Callable[..., StudyResult
     What a user's network prints goes to standard error.
     """
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
     def running(*args: Any, **kwargs: Any) -> StudyResult:
-        names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {name: signal.signal(getattr(signal, name), stop) for name in names}
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                return run(*args, **kwargs)
-        finally:
-            for name, handler in before.items():
-                signal.signal(getattr(signal, name), handler)
+        with ended_as_interrupted(), contextlib.redirect_stdout(sys.stderr):
+            return run(*args, **kwargs)
 
     return running
 

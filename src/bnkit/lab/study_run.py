@@ -26,6 +26,7 @@ def run(
     *,
     network: str | Callable[..., Any] | None = None,
     data: Any = None,
+    data_dir: str | Path | None = None,
     seeds: int | Sequence[int] | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -42,9 +43,11 @@ def run(
             dictionary. `{}` with `network`, `data` and `training` overrides is enough.
         network: what to train instead: a name, `file.py:attribute`, or a function or class that
             returns a new module, called with `input_shape=` and `classes=` if it takes them.
-        data: what to train on instead: `"digits"`, the path of an image folder or .npz file, a
-            `[data]` table as a dictionary, or arrays: (images, labels), (train_images,
+        data: what to train on instead: a name such as `"digits"`, the path of an image folder or
+            .npz file, a `[data]` table as a dictionary, or arrays: (images, labels), (train_images,
             train_labels, test_images, test_labels), or a mapping with those names.
+        data_dir: the folder that `mnist`, `cifar-10` and `hindi-digits` lie in, up to three folders
+            deep; default the one that BNKIT_DATA_DIR names, else bnkit's cache folder.
         seeds: N for 0 … N−1, or the seeds.
         out: the study's folder; default `runs/<study>`.
         device: where to train.
@@ -83,11 +86,13 @@ def run(
         root=root,
         builder=builder,
         arrays=data if changes.get("data.name") == GIVEN else None,
+        data_dir=data_dir,
         command=command
         or _call_text(
             study,
             network=network,
             data=data,
+            data_dir=data_dir,
             seeds=seeds,
             out=out,
             device=device,

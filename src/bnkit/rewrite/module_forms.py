@@ -12,6 +12,8 @@ from torch import nn
 
 import bnkit.layers as ours
 from bnkit.errors import RewriteError
+from bnkit.layers import border_conv
+from bnkit.layers.batch_norm_act import AddAndActivate
 
 _CONV = (
     "in_channels",
@@ -49,6 +51,16 @@ _OF_ACT: tuple[type[nn.Module], ...] = (
     ours.BatchNormAct2d,
     ours.BatchNormAct3d,
 )
+_OF_BORDER: tuple[type[nn.Module], ...] = (
+    border_conv.BorderConv1d,
+    border_conv.BorderConv2d,
+    border_conv.BorderConv3d,
+)
+_OF_BORDER_TRANSPOSE: tuple[type[nn.Module], ...] = (
+    border_conv.BorderConvTranspose1d,
+    border_conv.BorderConvTranspose2d,
+    border_conv.BorderConvTranspose3d,
+)
 # Type → attributes that are its arguments too.
 _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Identity: (),
@@ -57,8 +69,11 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
     **dict.fromkeys(_OF_CONV, _CONV),
     **dict.fromkeys(_OF_TRANSPOSE, (*_CONV, "output_padding")),
+    **dict.fromkeys(_OF_BORDER, _CONV),
+    **dict.fromkeys(_OF_BORDER_TRANSPOSE, (*_CONV, "output_padding")),
     **dict.fromkeys(_OF_BATCH, _BATCH),
     **dict.fromkeys(_OF_ACT, _ACT),
+    AddAndActivate: ("activation", "negative_slope"),
 }
 _TYPES = {f"{kind.__module__.split('.')[0]}.{kind.__name__}": kind for kind in _ARGUMENTS}
 

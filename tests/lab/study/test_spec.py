@@ -198,7 +198,7 @@ BAD = {
     "text for a number": ({"data.batch_size": "many"}, r"data.batch_size = 'many'; it should be"),
     "unknown data": (
         {"data.name": "digit"},
-        "data.name = .digit.; one of digits, folder, arrays.*digits",
+        "data.name = .digit.; one of digits, .*folder, arrays.*digits",
     ),
     "folder without path": ({"data.name": "folder"}, "needs data.path"),
     "unknown norm": ({"arms.with.norm": "bach"}, r"\[arms.with\]: norm = 'bach'.*'batch'"),

@@ -38,37 +38,42 @@ class FolderSource:
 
     def load(self) -> Dataset:
         """Decode and check all images; raise `DataError` for what cannot be used."""
-        layout, settings = read_layout(self._path), self._settings
-        files = [*layout.train, *(layout.test or ())]
-        decoder = _Decoder(settings, layout)
-        images = decoder.stack(files)
-        labels = np.array([file.label for file in files], dtype=np.int64)
-        train, test, notes = self._split(layout, labels)
-        dataset = Dataset(
-            images[train],
-            labels[train],
-            images[test],
-            labels[test],
-            layout.class_names,
-            (*notes, *layout.notes, *decoder.notes(images)),
-        )
-        return finish(dataset, settings, str(self._path))
+        return decode_layout(read_layout(self._path), self._settings)
 
-    def _split(
-        self, layout: FolderLayout, labels: Labels
-    ) -> tuple[Labels | slice, Labels | slice, list[str]]:
-        settings, where = self._settings, str(self._path)
-        if layout.test is None:
-            share, seed = settings.test_share, settings.split_seed
-            train, test = stratified_split(labels, layout.class_names, share, seed, where)
-            return train, test, [split_note(share, seed)]
-        # Slices, so that images are not copied once more.
-        count = len(layout.train)
-        notes = [
-            *unused_split_note(settings),
-            *untested_note(labels[count:], layout.class_names),
-        ]
-        return slice(0, count), slice(count, None), notes
+
+def decode_layout(layout: FolderLayout, settings: DataSettings) -> Dataset:
+    """Return the images of a layout, decoded, split and prepared as the settings ask.
+
+    Raises:
+        DataError: an image cannot be decoded, or the settings do not fit.
+    """
+    files = [*layout.train, *(layout.test or ())]
+    decoder = _Decoder(settings, layout)
+    images = decoder.stack(files)
+    labels = np.array([file.label for file in files], dtype=np.int64)
+    train, test, notes = _split(layout, labels, settings)
+    dataset = Dataset(
+        images[train],
+        labels[train],
+        images[test],
+        labels[test],
+        layout.class_names,
+        (*notes, *layout.notes, *decoder.notes(images)),
+    )
+    return finish(dataset, settings, str(layout.root))
+
+
+def _split(
+    layout: FolderLayout, labels: Labels, settings: DataSettings
+) -> tuple[Labels | slice, Labels | slice, list[str]]:
+    if layout.test is None:
+        share, seed = settings.test_share, settings.split_seed
+        train, test = stratified_split(labels, layout.class_names, share, seed, str(layout.root))
+        return train, test, [split_note(share, seed)]
+    # Slices, so that images are not copied once more.
+    count = len(layout.train)
+    notes = [*unused_split_note(settings), *untested_note(labels[count:], layout.class_names)]
+    return slice(0, count), slice(count, None), notes
 
 
 @dataclass
@@ -89,11 +94,11 @@ class _Decoder:
         """
         if self.settings.image_size is not None:
             height, width = self.settings.image_size
-            check_fits(len(files), height * width, str(self.settings.path))
+            check_fits(len(files), height * width, str(self.layout.root))
         decoded = []
         with quiet_decoding(), ThreadPoolExecutor() as pool:
             # Decoding releases the interpreter lock; `map` keeps the order, also of errors.
-            tasks = [pool.submit(decode, file.path, self.settings) for file in files]
+            tasks = [pool.submit(decode, file.path, self.settings, file.content) for file in files]
             try:
                 for file, task in zip(files, tasks, strict=True):
                     image = task.result()

@@ -16,10 +16,17 @@ _SYSTEM_NAMES = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
 
 
 class LabelledFile(NamedTuple):
-    """An image file and the class it belongs to."""
+    """An image file and the class it belongs to.
+
+    Attributes:
+        path: the file; of an archive's member, the archive's path and the member's name.
+        label: index of the class.
+        content: the file's bytes, if they were read already.
+    """
 
     path: Path
     label: int
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,14 @@ def quiet_decoding() -> Iterator[None]:
         yield
 
 
-def decode(path: Path, settings: DataSettings) -> DecodedImage:
+def decode(path: Path, settings: DataSettings, content: bytes | None = None) -> DecodedImage:
     """Return an image upright, in the size and colour that the settings ask for.
 
     Args:
         path: the file; its first frame is read.
         settings: `image_size` (bilinear, antialiased, aspect ratio not kept) and `colour`; None
             leaves the image as it is stored.
+        content: the file's bytes, if it was read already; the path then only names it.
 
     Raises:
         DataError: it cannot be read or decoded, or has pixels without an agreed white.
@@ -70,7 +72,7 @@ def decode(path: Path, settings: DataSettings) -> DecodedImage:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(path if content is None else BytesIO(content)) as opened:
             frames = bool(getattr(opened, "is_animated", False))
             upright = ImageOps.exif_transpose(opened)
             image, was_transparent = _simplified(upright, opened.format, path)
@@ -86,7 +88,7 @@ def decode(path: Path, settings: DataSettings) -> DecodedImage:
     except (PermissionError, FileNotFoundError) as error:
         raise unreadable(path, error) from error
     except Exception as error:  # decoders of broken files raise whatever they stumble over
-        raise _broken(path, error) from error
+        raise _broken(path, error, content) from error
     if settings.colour == "rgb" and pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return DecodedImage(pixels, size, was_transparent, frames)
@@ -138,13 +140,13 @@ def _grey_if_equal(image: Image) -> Image:
     return image.getchannel("R") if is_grey else image
 
 
-def _broken(path: Path, error: Exception) -> DataError:
+def _broken(path: Path, error: Exception, content: bytes | None) -> DataError:
     from PIL import UnidentifiedImageError
 
     reason = str(error).replace(str(path), path.name).replace(repr(str(path)), path.name)
     if isinstance(error, UnidentifiedImageError):
         reason = "its content is no image format that Pillow knows"
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if content is None else len(content)) == 0:
             reason = "it is empty, 0 bytes"
     return DataError(
         f"cannot be decoded as an image ({reason or type(error).__name__})",

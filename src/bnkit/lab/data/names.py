@@ -14,14 +14,22 @@ class SourceEntry(NamedTuple):
     Attributes:
         home: `module:Class`; the class is called with the settings.
         needs_path: whether `data.path` must be given; otherwise it must not be.
+        is_stored: whether it lies in the data folder; the class then takes that folder as well.
     """
 
     home: str
-    needs_path: bool
+    needs_path: bool = False
+    is_stored: bool = False
 
 
 SOURCES = {
-    "digits": SourceEntry("bnkit.lab.data.digits:DigitsSource", needs_path=False),
+    "digits": SourceEntry("bnkit.lab.data.digits:DigitsSource"),
+    "iris": SourceEntry("bnkit.lab.data.tabular:TabularSource"),
+    "wine": SourceEntry("bnkit.lab.data.tabular:TabularSource"),
+    "breast-cancer": SourceEntry("bnkit.lab.data.tabular:TabularSource"),
+    "mnist": SourceEntry("bnkit.lab.data.mnist:MnistSource", is_stored=True),
+    "cifar-10": SourceEntry("bnkit.lab.data.cifar_10:Cifar10Source", is_stored=True),
+    "hindi-digits": SourceEntry("bnkit.lab.data.hindi_digits:HindiDigitsSource", is_stored=True),
     "folder": SourceEntry("bnkit.lab.data.folder:FolderSource", needs_path=True),
     "arrays": SourceEntry("bnkit.lab.data.arrays:ArrayFileSource", needs_path=True),
 }

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from bnkit.errors import DataError
 from bnkit.lab.data.dataset import Dataset
 from bnkit.lab.data.memory import check_fits
+from bnkit.lab.data.reduction import reduced
+from bnkit.lab.data.scaling import scaled
 from bnkit.lab.data.settings import DataSettings
 
 Images = NDArray[np.float32]
@@ -81,21 +83,24 @@ def _resized(images: Images, size: tuple[int, int]) -> Images:
 
 
 def finish(dataset: Dataset, settings: DataSettings | None, where: str) -> Dataset:
-    """Return the data set normalized, after the last checks.
+    """Return the data set reduced and normalized, after the last checks.
 
     Args:
         dataset: images in their final colour and size.
-        settings: `mean`, `std` and `batch_size` are used; None leaves the images as they are.
+        settings: `train_examples`, `test_examples`, `mean`, `std`, `scaling` and `batch_size` are
+            used; None leaves the images as they are.
         where: what messages begin with.
 
     Raises:
-        DataError: mean or std do not fit the channels, or a batch is larger than the data.
+        DataError: mean or std do not fit the channels, or the data are fewer than asked for or
+            than a batch.
     """
     if settings is None:
         return dataset
+    dataset = reduced(dataset, settings, where)
     check_batch_size(dataset, settings)
     if settings.mean is None and settings.std is None:
-        return dataset
+        return scaled(dataset, settings)
     return replace(
         dataset,
         train_images=_normalized(dataset.train_images, settings, where),

@@ -43,8 +43,9 @@ class DataSettings(BaseModel):
     """Which images a study trains on, and how they are prepared.
 
     Attributes:
-        name: `digits` (scikit-learn's 8×8 digits), `folder` (an image folder) or `arrays` (an
-            .npz file); `given` stands for arrays that Python code hands over.
+        name: `digits`, `iris`, `wine` and `breast-cancer` come with scikit-learn; `mnist`,
+            `cifar-10` and `hindi-digits` lie in the data folder; `folder` is an image folder,
+            `arrays` an .npz file; `given` stands for arrays that Python code hands over.
         path: the image folder or .npz file.
         batch_size: images per optimizer step.
         drop_last: leave out the last, smaller batch of an epoch.
@@ -53,8 +54,12 @@ class DataSettings(BaseModel):
         colour: `grey` or `rgb`; None keeps what the files are (grey if all of them are).
         mean, std: subtracted, then divided by, after scaling to [0, 1]; one number, or one per
             channel.
+        scaling: `standardise` or `mean-normalise`: each channel or feature by the mean and spread
+            of the training examples; None leaves the values.
         test_share: share held out per class where the data has no test split of its own.
-        split_seed: seed of that split.
+        split_seed: seed of that split, and of the next two.
+        train_examples, test_examples: how many of a split are used, each class in proportion; None
+            uses all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,8 +72,11 @@ class DataSettings(BaseModel):
     colour: Literal["grey", "rgb"] | None = None
     mean: Numbers | None = None
     std: Numbers | None = None
+    scaling: Literal["standardise", "mean-normalise"] | None = None
     test_share: Annotated[Number, Field(gt=0, lt=1)] = 0.2
     split_seed: Whole = 0
+    train_examples: Positive | None = None
+    test_examples: Positive | None = None
 
     @model_validator(mode="after")
     def _name_is_known(self) -> Self:
@@ -84,9 +92,15 @@ class DataSettings(BaseModel):
         if needs_path and self.path is None:
             raise ValueError(f'data.name = "{self.name}" needs data.path')
         if not needs_path and self.path is not None:
-            why = "is handed over in Python" if self.name == GIVEN else "is built in"
-            raise ValueError(f'data.name = "{self.name}" {why} and takes no data.path')
+            raise ValueError(f'data.name = "{self.name}" {self._place()} and takes no data.path')
         return self
+
+    def _place(self) -> str:
+        if self.name == GIVEN:
+            return "is handed over in Python"
+        if SOURCES[self.name].is_stored:
+            return "lies in the data folder (--data-dir, or BNKIT_DATA_DIR)"
+        return "is built in"
 
     @model_validator(mode="after")
     def _std_is_positive(self) -> Self:
@@ -94,5 +108,15 @@ class DataSettings(BaseModel):
             raise ValueError(
                 f"data.std = {list(self.std)}; values are divided by it, "
                 "so each must be greater than 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_scaling(self) -> Self:
+        if self.scaling is not None and (self.mean is not None or self.std is not None):
+            given = "data.mean" if self.mean is not None else "data.std"
+            raise ValueError(
+                f'data.scaling = "{self.scaling}" and {given} are both given; scaling takes mean '
+                "and spread from the training examples, so leave one of the two out"
             )
         return self

@@ -58,9 +58,9 @@ def split_note(test_share: float, seed: int) -> str:
 def unused_split_note(settings: DataSettings) -> list[str]:
     """Return the sentence about split settings that data with a test split has no use for."""
     fields = DataSettings.model_fields
-    unused = [
-        key for key in ("test_share", "split_seed") if getattr(settings, key) != fields[key].default
-    ]
+    reduces = settings.train_examples is not None or settings.test_examples is not None
+    keys = ("test_share",) if reduces else ("test_share", "split_seed")
+    unused = [key for key in keys if getattr(settings, key) != fields[key].default]
     if not unused:
         return []
     return [f"{' and '.join(unused)} not used: the data has a test split of its own."]

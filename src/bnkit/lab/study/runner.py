@@ -48,6 +48,7 @@ class Run:
         root: the study's folder.
         builder: the function given from Python that builds the network, if one was.
         arrays: the data given from Python, if they were.
+        data_dir: where data sets lie; None leaves it to BNKIT_DATA_DIR and the cache folder.
         command: what repeats the run.
         workers: processes; None divides the cores.
         progress: told how far the run is.
@@ -57,6 +58,7 @@ class Run:
     root: Path
     builder: Callable[..., Any] | None = None
     arrays: Any = None
+    data_dir: str | Path | None = None
     command: str = ""
     workers: int | None = None
     progress: Progress = field(default_factory=Silent)
@@ -106,8 +108,11 @@ class Run:
     def _source(self, data: DataSettings) -> DataSource:
         key = _content_key(data)
         if key not in self._sources:
-            given = self.arrays is not None
-            self._sources[key] = from_arrays(self.arrays, data) if given else open_source(data)
+            self._sources[key] = (
+                from_arrays(self.arrays, data)
+                if self.arrays is not None
+                else open_source(data, self.data_dir)
+            )
         return self._sources[key]
 
     def _train(self, missing: Mapping[str, PlannedTrial], store: TrialStore, stored: int) -> None:
