@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from scipy.stats import binom
 
 from bnkit.lab.store.schema import MetricRow, TrialRecord, Verdict
 from bnkit.lab.store.trial_store import METRIC_SCHEMA
@@ -117,3 +118,8 @@ def check(verdict: Verdict, outcome: str, effect: float, half_width: float, p: f
     assert verdict.low == pytest.approx(effect - half_width, rel=1e-9)
     assert verdict.high == pytest.approx(effect + half_width, rel=1e-9)
     assert verdict.p == pytest.approx(p, rel=1e-9)
+
+
+def most_allowed(studies: int) -> int:
+    """Return the number of false studies that a rate of 5 % exceeds once in a thousand times."""
+    return int(binom.ppf(0.999, studies, 0.05))

@@ -36,6 +36,13 @@ def test_the_study_plans_what_the_guide_says() -> None:
     assert len(plan(settings)) == 2 * 2 * 3
 
 
+def test_further_claims_are_ones_that_the_study_can_make() -> None:
+    _, claims = (code for language, code in BLOCKS if language == "toml")
+    settings = resolve(find_study(tomllib.loads(f"{STUDY}\n{claims}")))
+    readings = [(claim.reading, claim.across) for claim in settings.claims[1:]]
+    assert readings == [("largest-usable", "mean"), ("epochs-to-target", "mean"), ("last", "range")]
+
+
 def test_a_run_leaves_what_the_guide_says(folder: Path) -> None:
     listed = next(code for language, code in BLOCKS if code.startswith("runs/my-study"))
     for pattern in listed.split():

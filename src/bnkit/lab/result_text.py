@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bnkit.lab.report.claim_cards import effect_estimate
 from bnkit.lab.report.number_format import estimate, number, p_value
 from bnkit.lab.store import StoredStudy, Summary, Verdict
 
@@ -94,8 +95,11 @@ def _details(verdict: Verdict) -> str:
     parts = []
     if verdict.effect is not None:
         signed = verdict.effect_name != "ratio"
-        shown = estimate(verdict.effect, verdict.low, verdict.high, signed=signed)
-        parts.append(f"{verdict.effect_name} {shown.value.text}")
+        shown = effect_estimate(verdict, verdict.low, verdict.high)
+        bound = f"{verdict.effect_bound} " if verdict.effect_bound else ""
+        what = "" if verdict.quantity in ("", verdict.metric) else f" of {verdict.quantity}"
+        unit = f" {verdict.unit}" if verdict.unit == "epochs" and signed else ""
+        parts.append(f"{verdict.effect_name}{what} {bound}{shown.value.text}{unit}")
     if verdict.p_adjusted is not None:
         parts.append(f"adjusted p {p_value(verdict.p_adjusted).text}")
     parts.append(f"{verdict.seeds} seed{'' if verdict.seeds == 1 else 's'}")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnkit.lab.study.claim_settings import Kind
+from bnkit.lab.study.claim_keys import Kind, Reading
+from bnkit.lab.study.claim_wording import FEWEST_FOR_SIGNS
 from claim_trials import last_values
 
 TEXT = (Path(__file__).parents[3] / "docs" / "guides" / "verdicts.md").read_text("utf-8")
@@ -35,6 +36,21 @@ def test_the_look_up_can_fail() -> None:
 def test_the_table_has_every_kind() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \|", TEXT, flags=re.MULTILINE)
     assert sorted(rows) == sorted(get_args(Kind))
+
+
+def test_the_table_has_every_reading() -> None:
+    rows = re.findall(r"^   \| `([a-z-]+)` \|", TEXT, flags=re.MULTILINE)
+    assert rows == [*get_args(Reading)]
+
+
+def test_the_numbers_of_the_sign_test() -> None:
+    (nine,) = stated(r"eight seeds of nine have p = ([\d.]+)\.")
+    (five,) = stated(r"for five of five have p = ([\d.]+)\.")
+    assert nine == round(stats.binomtest(8, 9).pvalue, 3)
+    assert five == stats.binomtest(5, 5).pvalue
+    assert "Six seeds are the fewest" in PROSE
+    assert stats.binomtest(FEWEST_FOR_SIGNS, FEWEST_FOR_SIGNS).pvalue < 0.05 < five
+    assert FEWEST_FOR_SIGNS == 6
 
 
 def test_the_points_of_students_t() -> None:

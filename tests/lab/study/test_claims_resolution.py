@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from bnkit.lab.study.claim_values import metric_values
+from bnkit.lab.study.claim_values import Series, metric_values
 from claim_trials import T_975, TREND, Trials, check, grid_trials, last_values, p_of
 
 
@@ -96,5 +96,5 @@ def test_the_resolution_of_a_metric(recorded: list[float], resolution: float) ->
     trials = Trials()
     trials.add("with", 0, recorded[1:], untrained=recorded[0] if recorded else None)
     metric = "test accuracy"
-    values = metric_values([metric], trials.records, trials.metrics)[metric]
+    values = metric_values([Series(metric)], trials.records, trials.metrics)[Series(metric)]
     assert values.resolution(trials.records) == pytest.approx(resolution)

@@ -17,9 +17,10 @@ from scipy.stats import binom
 
 from bnkit.lab.store.schema import TrialRecord
 from bnkit.lab.study import claim_evaluation
-from bnkit.lab.study.claim_settings import ClaimSettings, Kind
+from bnkit.lab.study.claim_keys import Kind
+from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claims import judge
-from claim_trials import claim
+from claim_trials import claim, most_allowed
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 METRICS = ("first", "second", "third", "shifted")
@@ -85,11 +86,6 @@ def false_studies(
         )
         for _ in range(studies)
     )
-
-
-def most_allowed(studies: int) -> int:
-    """Return the number of false studies that a rate of 5 % exceeds once in a thousand times."""
-    return int(binom.ppf(0.999, studies, 0.05))
 
 
 @pytest.fixture

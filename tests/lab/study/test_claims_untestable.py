@@ -89,7 +89,10 @@ def test_a_metric_of_layers_is_not_one_value_per_checkpoint() -> None:
             trial = trials.add(arm, seed, [])
             trials.row(trial, MetricRow(10, 1, "gradient norm", 1.0, "", layer="conv1"))
     verdict = trials.verdict("higher", "gradient norm")
-    reason = "'gradient norm' was recorded per layer or key, not as one value per checkpoint"
+    reason = (
+        "'gradient norm' was recorded per layer or key, not as one value per checkpoint;"
+        " the claim must say which: layer conv1"
+    )
     assert_untested(verdict, reason)
 
 

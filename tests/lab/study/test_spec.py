@@ -455,3 +455,71 @@ def test_messages_speak_of_the_key_that_was_meant(dotted: dict[str, Any], words:
     content = {**BASE, **dotted} if is_table else changed(dotted)
     with pytest.raises(StudyError, match=f"(?s){words}"):
         resolve(find_study(content))
+
+
+RATE = "training.optimizer.lr"
+READING_MISTAKES = {
+    "unknown reading": ({"reading": "aera"}, "'last', 'best', 'area'.*Did you mean 'area'"),
+    "unknown kind": ({"kind": "highr"}, "Did you mean 'higher'"),
+    "no metric": ({"metric": None}, r"claims.0: a claim needs metric"),
+    "no target": ({"reading": "epochs-to-target"}, "needs target"),
+    "percent": ({"reading": "epochs-to-target", "target": 95}, "95 % is 0.95"),
+    "target of another reading": ({"target": 0.9}, "does not use target; leave it out. It uses id"),
+    "epoch of a curve": (
+        {"reading": "best", "at_epoch": 2},
+        'kind "higher" and reading "best" does not use at_epoch.*from_epoch',
+    ),
+    "rate without along": ({"reading": "largest-usable", "metric": None}, "needs along"),
+    "rate with a metric": ({"reading": "largest-usable", "along": RATE}, "does not use metric"),
+    "rate of a kind": (
+        {"reading": "largest-usable", "along": RATE, "kind": "equivalent", "margin": 1.0},
+        "the kinds for it are higher, lower, ratio-at-least, which-is-better",
+    ),
+    "checkpoints of a curve": (
+        {"reading": "area", "kind": "at-every-checkpoint"},
+        'reading "area" cannot be judged by kind "at-every-checkpoint"',
+    ),
+    "rates that are words": (
+        {"reading": "largest-usable", "along": "network.name", "metric": None},
+        "it needs at least two values, all of them numbers above 0",
+    ),
+    "layer of the whole": ({"layer": "conv1"}, "recorded as one value per checkpoint"),
+    "spread of a fixed point": (
+        {"across": "range", "where": {RATE: 0.1, "network.name": "dense"}},
+        "one only; give .grid. a key with several values",
+    ),
+    "spread of epochs": (
+        {"across": "range", "reading": "epochs-to-target", "target": 0.5},
+        "does not use across",
+    ),
+    "trend along a fixed key": (
+        {"kind": "trend", "along": RATE, "direction": "lower", "where": {RATE: 0.1}},
+        f"where fixes {RATE}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READING_MISTAKES)
+def test_a_mistake_in_a_reading_names_the_keys(case: str) -> None:
+    change, words = READING_MISTAKES[case]
+    grid = {"seed": [0], RATE: [0.1, 0.2], "network.name": ["dense", "three-conv"]}
+    claim = {key: value for key, value in {**CLAIM, **change}.items() if value is not None}
+    with pytest.raises(StudyError, match=words):
+        validate({**BASE, "grid": grid, "claims": [claim]}, "x")
+
+
+def test_readings_come_back_from_the_resolved_file() -> None:
+    claims = [
+        {**CLAIM, "id": "speed", "kind": "lower", "reading": "epochs-to-target", "target": 0.9},
+        {**CLAIM, "id": "spread", "across": "deviation", "reading": "best", "from_epoch": 2},
+        {
+            **{key: value for key, value in CLAIM.items() if key != "metric"},
+            "id": "rate",
+            "reading": "largest-usable",
+            "along": RATE,
+        },
+    ]
+    content = {**BASE, "grid": {"seed": [0], RATE: [0.1, 0.2]}, "claims": claims}
+    settings = validate(content, "x")
+    assert validate(settings.to_dict(), "x").claims == settings.claims
+    assert settings.to_dict()["claims"] == claims

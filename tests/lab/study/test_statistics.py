@@ -11,6 +11,7 @@ from scipy import stats
 from bnkit.lab.study.statistics import (
     bca_interval,
     estimate_mean,
+    geometric_mean,
     holm,
     least_squares_slopes,
     two_sided_p,
@@ -147,3 +148,12 @@ def test_slopes_by_hand_and_of_scipy() -> None:
 def test_a_flat_row_has_slope_zero_exactly(value: float) -> None:
     x = np.array([0.1, 0.2, 0.7])
     assert least_squares_slopes(x, np.full((1, 3), value))[0] == 0.0
+
+
+def test_geometric_means_by_hand_and_of_scipy() -> None:
+    assert float(geometric_mean(np.array([0.1, 10.0, 100.0, 0.01]))) == pytest.approx(1.0)
+    values = np.random.default_rng(0).lognormal(size=(3, 4, 2))
+    for axis in (0, 1):
+        found = geometric_mean(values, axis)
+        np.testing.assert_allclose(found, stats.gmean(values, axis=axis), rtol=1e-12)
+    assert float(geometric_mean(np.full(7, 0.1))) == 0.1

@@ -38,6 +38,8 @@ def claimed_region(claim: Mapping[str, Any]) -> ClaimedRegion:
     above, below = (margin, math.inf), (-math.inf, -margin)
     if kind == "ratio-at-least":
         return ClaimedRegion(((claim["factor"], math.inf),), 1.0)
+    if claim.get("reading") == "largest-usable":
+        return _ratio_region(claim)
     if kind == "equivalent":
         return ClaimedRegion(((-margin, margin),), 0.0)
     if kind == "which-is-better":
@@ -48,8 +50,20 @@ def claimed_region(claim: Mapping[str, Any]) -> ClaimedRegion:
     return ClaimedRegion((above if is_higher else below,), 0.0)
 
 
+def _ratio_region(claim: Mapping[str, Any]) -> ClaimedRegion:
+    above, below = (1.0, math.inf), (-math.inf, 1.0)
+    if claim["kind"] == "which-is-better":
+        return ClaimedRegion((below, above), 1.0)
+    return ClaimedRegion((above if claim["kind"] == "higher" else below,), 1.0)
+
+
 def _direction(claim: Mapping[str, Any]) -> str:
     stated = claim.get("direction")
     if stated:
         return str(stated)
-    return "lower" if "loss" in claim["metric"] else "higher"
+    is_less_better = (
+        claim.get("reading") in ("fluctuation", "epochs-to-target")
+        or claim.get("across", "mean") != "mean"
+        or "loss" in claim["metric"]
+    )
+    return "lower" if is_less_better else "higher"

@@ -78,12 +78,17 @@ class Verdict:
         bootstrap_low, bootstrap_high: 95 % BCa bootstrap interval, from ten seeds on.
         p, p_adjusted: two-sided p value, and the same Holm-adjusted over the study's claims.
         seeds: number of paired seeds.
-        means: arm → mean of the metric over seeds.
+        means: arm → mean of the quantity over seeds; geometric for a largest usable rate.
         diverged: arm → number of its trials that diverged.
         winner: the better arm, for `which-is-better`.
         published: arm → published figure, as stated in the study file.
         at: which checkpoints were compared, in words.
-        unit: unit of the metric.
+        unit: unit of the quantity.
+        quantity: what is compared, in words; empty in results of before there was a choice.
+        bounds: arm → "≥" or "≤" where its mean is only a bound: see `not_known`.
+        effect_bound: "≥" or "≤" likewise for the effect.
+        not_known: arm → for how many of its values only a bound is known, in words: a target never
+            reached, a rate beyond the grid.
     """
 
     id: str
@@ -108,6 +113,10 @@ class Verdict:
     published: Mapping[str, float] | None = None
     at: str = ""
     unit: str = ""
+    quantity: str = ""
+    bounds: Mapping[str, str] = field(default_factory=dict)
+    effect_bound: str = ""
+    not_known: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as JSON-able data."""

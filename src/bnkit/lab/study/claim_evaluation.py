@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnkit.lab.study.claim_bounds import Openness, Signs, is_safe, openness, signs
 from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues
+from bnkit.lab.study.claim_quantity import quantity
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.statistics import (
     ROUNDING_UNITS,
@@ -18,12 +20,12 @@ from bnkit.lab.study.statistics import (
     MeanEstimate,
     bca_interval,
     estimate_mean,
+    geometric_mean,
     least_squares_slopes,
     two_sided_p,
 )
 
 FEWEST_SEEDS = 3
-EFFECT_NAMES = {"ratio-at-least": "ratio", "trend": "slope"}
 LARGEST_LOGARITHM = 709.0
 
 
@@ -43,9 +45,13 @@ class Evaluation:
         seeds: number of paired seeds.
         is_constant: whether all seeds differ by the same amount; the interval then is at least as
             wide as the metric's resolution leaves it.
+        is_above: whether `better` lies above `than`, or the slope above 0.
+        open_to: in which directions the true effect may differ from this one, where trials have
+            bounds instead of values; open to both, there is neither effect nor interval.
+        signs: the order of the arms by seed, where that alone was judged.
     """
 
-    effect: float
+    effect: float | None
     interval: tuple[float, float] | None
     bootstrap: tuple[float, float] | None
     p: float | None
@@ -54,6 +60,9 @@ class Evaluation:
     means: Mapping[str, float]
     seeds: int
     is_constant: bool
+    is_above: bool
+    open_to: Openness
+    signs: Signs | None = None
 
 
 class _Effects(NamedTuple):
@@ -95,7 +104,7 @@ def evaluate(claim: ClaimSettings, paired: PairedValues) -> Evaluation:
         interval = estimate.interval()
     if interval is not None and not np.isfinite(interval).all():
         raise CannotBeTestedError("the values are too large to be compared")
-    return Evaluation(
+    evaluation = Evaluation(
         effect=_shown(claim, estimate.mean[column]),
         interval=interval
         and (_shown(claim, interval[0][column]), _shown(claim, interval[1][column])),
@@ -103,10 +112,88 @@ def evaluate(claim: ClaimSettings, paired: PairedValues) -> Evaluation:
         p=p,
         side=side,
         checkpoint=column,
-        means={arm: float(v[:, :, column].mean()) for arm, v in paired.values.items()},
+        means={
+            arm: _mean(claim, combined(claim, v)[:, column]) for arm, v in paired.values.items()
+        },
         seeds=estimate.n,
         is_constant=bool(effects.is_constant[column]),
+        is_above=bool(estimate.mean[column] > 0),
+        open_to=openness(claim, paired),
     )
+    return _with_bounds(claim, paired, evaluation, estimate.mean[column])
+
+
+def combined(claim: ClaimSettings, values: Array) -> Array:
+    """Return one value per seed and checkpoint of those at the grid points.
+
+    Args:
+        claim: says what across: mean, range (max − min) or deviation (n − 1); the mean of rates is
+            geometric.
+        values: shape (seeds, grid points, checkpoints).
+
+    Raises:
+        CannotBeTestedError: a spread of one grid point.
+    """
+    if claim.reading == "largest-usable":
+        return geometric_mean(values, axis=1)
+    if claim.across == "mean":
+        mean: Array = values.mean(axis=1)
+        return mean
+    if values.shape[1] < 2:
+        raise CannotBeTestedError("there is one grid point only, so nothing varies over the grid")
+    spread: Array = (
+        np.ptp(values, axis=1) if claim.across == "range" else values.std(axis=1, ddof=1)
+    )
+    return spread
+
+
+def _mean(claim: ClaimSettings, values: Array) -> float:
+    """Return the mean over seeds, of rates the geometric one."""
+    if claim.reading == "largest-usable":
+        return float(geometric_mean(values))
+    return float(values.mean())
+
+
+def _with_bounds(
+    claim: ClaimSettings, paired: PairedValues, found: Evaluation, mean: float
+) -> Evaluation:
+    """Return the evaluation, made to say no more than values that are mere bounds allow."""
+    open_to = found.open_to
+    if not any(open_to):
+        return found
+    if claim.kind == "trend":
+        raise CannotBeTestedError(
+            f"a slope needs a value of every trial, and some lack the {quantity(claim)}"
+        )
+    if found.p is not None:
+        boundary_is_below = mean > _boundary(claim, mean)
+        if found.side == 0 or not is_safe(claim, found.side, boundary_is_below, open_to):
+            better, than = (
+                combined(claim, paired.values[arm])[:, 0] for arm in (claim.better, str(claim.than))
+            )
+            found = _by_order(claim, found, signs(claim, paired, better, than))
+    if all(open_to) or found.signs is not None:
+        found = replace(found, effect=None, interval=None, bootstrap=None)
+    return found
+
+
+def _by_order(claim: ClaimSettings, found: Evaluation, order: Signs | None) -> Evaluation:
+    if order is None or order.above == order.below:
+        return replace(found, side=0, p=1.0, signs=order)
+    is_above = order.above > order.below
+    side = 1 if claim.kind == "which-is-better" or is_above == (claim.favours == "higher") else -1
+    return replace(found, side=side, p=order.p, is_above=is_above, signs=order)
+
+
+def _boundary(claim: ClaimSettings, mean: float) -> float:
+    """Return the boundary that a mean effect (of ratios, its logarithm) is held against."""
+    if claim.kind == "ratio-at-least":
+        assert claim.factor is not None
+        return math.log(claim.factor)
+    margin = claim.margin or 0.0
+    if claim.kind == "non-inferior":
+        return -margin if claim.favours == "higher" else margin
+    return math.copysign(margin, mean)
 
 
 def _with_resolution(estimate: MeanEstimate, effects: _Effects) -> MeanEstimate:
@@ -124,23 +211,25 @@ def _effects(claim: ClaimSettings, paired: PairedValues) -> _Effects:
     if claim.kind == "trend":
         return _slopes(claim, paired)
     assert claim.than is not None
-    better, than = (paired.values[arm].mean(axis=1) for arm in (claim.better, claim.than))
-    size = np.maximum(np.abs(better), np.abs(than)).max(axis=0)
+    arms = (claim.better, claim.than)
+    better, than = (combined(claim, paired.values[arm]) for arm in arms)
+    size = np.max([np.abs(paired.values[arm]).max(axis=(0, 1)) for arm in arms], axis=0)
     rounding = ROUNDING_UNITS * size
     is_constant = _agree(better - than, rounding)
     resolution = np.full_like(size, paired.resolution)
-    if claim.kind != "ratio-at-least":
+    if not claim.is_ratio:
         return _Effects(better - than, rounding, is_constant, resolution)
-    for arm, values in paired.values.items():
-        least = values.min()
+    for arm, values in zip(arms, (better, than), strict=True):
+        least = (paired.values[arm] if claim.across == "mean" else values).min()
         if least <= 0:
             raise CannotBeTestedError(
-                f"a ratio needs values above 0; {claim.metric} of arm {arm!r} has {least:.4g}"
+                f"a ratio needs values above 0; {quantity(claim)} of arm {arm!r} has {least:.4g}"
             )
     logarithms = np.log(better) - np.log(than)
     rounding = ROUNDING_UNITS * (np.abs(np.log(size)) + 1)
-    # A step of a value is, of its logarithm, that step divided by the value.
-    resolution = resolution / np.minimum(better, than).min(axis=0)
+    if claim.reading != "largest-usable":
+        # A step of a value is, of its logarithm, that step divided by the value.
+        resolution = resolution / np.minimum(better, than).min(axis=0)
     return _Effects(logarithms, rounding, is_constant | _agree(logarithms, rounding), resolution)
 
 
@@ -225,7 +314,7 @@ def _over_checkpoints(
 
 def _shown(claim: ClaimSettings, value: float) -> float:
     """Return an effect as the verdict shows it: a ratio, where logarithms were averaged."""
-    if claim.kind == "ratio-at-least":
+    if claim.is_ratio:
         return math.exp(min(float(value), LARGEST_LOGARITHM))
     return float(value)
 

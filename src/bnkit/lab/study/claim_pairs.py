@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bnkit.lab.store.schema import TrialRecord
+from bnkit.lab.study.claim_quantity import target_words
+from bnkit.lab.study.claim_rates import (
+    RatesCannotBeReadError,
+    log_step,
+    other_points,
+    rates_of,
+    read_rates,
+)
+from bnkit.lab.study.claim_readings import read, resolution
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_values import LAST, Checkpoint, MetricValues, Reading, grid_key
 from bnkit.lab.study.statistics import Array
+
+MOST_PLACES_NAMED = 4
 
 
 class CannotBeTestedError(Exception):
@@ -29,7 +41,11 @@ class PairedValues:
         checkpoints: the checkpoints.
         epochs: the epochs that the trials end at, for checkpoint `LAST`.
         left_out: one clause per seed that cannot be used.
-        resolution: smallest step between different values of the metric in these trials.
+        resolution: smallest step between different values in these trials; for rates, of their
+            logarithms.
+        bounds: arm → shape of `values`: 1 where the truth lies beyond the value, −1 where it lies
+            below, 0 where the value is the truth.
+        rates: for `largest-usable`: the values of the grid that it runs along, ascending.
     """
 
     values: Mapping[str, Array]
@@ -39,6 +55,8 @@ class PairedValues:
     epochs: tuple[int, ...]
     left_out: tuple[str, ...]
     resolution: float
+    bounds: Mapping[str, NDArray[np.int64]]
+    rates: tuple[float, ...] = ()
 
 
 def trials_of(claim: ClaimSettings, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -63,12 +81,42 @@ def pair(
         CannotBeTestedError: there is nothing to compare.
     """
     arms = [claim.better, *([claim.than] if claim.than is not None else [])]
-    of_arm = {arm: [trial for trial in trials if trial.arm == arm] for arm in arms}
+    points = {grid_key(trial.grid): trial.grid for trial in trials}
+    paired = _paired_trials(claim, arms, trials, points, recorded)
+    used = [trial for rows in paired.values() for row in rows for trial in row]
+    complete = [trial for trial in used if trial.status == "complete"]
+    checkpoints = _checkpoints(claim, used, recorded)
+    readings, left_out = _read(claim, arms, paired, checkpoints, recorded)
+    kept = list(readings.values())
+    values = np.array([[[[r.value for r in t] for t in row] for row in rows] for rows in kept])
+    bounds = np.array([[[[r.bound for r in t] for t in row] for row in rows] for rows in kept])
+    is_rate = claim.reading == "largest-usable"
+    return PairedValues(
+        values={arm: values[:, index].astype(np.float64) for index, arm in enumerate(arms)},
+        seeds=tuple(readings),
+        points=other_points(claim, points.values()) if is_rate else tuple(points.values()),
+        checkpoints=checkpoints,
+        epochs=tuple(sorted({recorded.last_epoch_of(trial) for trial in complete} - {0})),
+        left_out=tuple(left_out),
+        resolution=log_step(claim, used) if is_rate else resolution(claim, trials, recorded),
+        bounds={arm: bounds[:, index] for index, arm in enumerate(arms)},
+        rates=rates_of(claim, used) if is_rate else (),
+    )
+
+
+def _paired_trials(
+    claim: ClaimSettings,
+    arms: Sequence[str],
+    trials: Sequence[TrialRecord],
+    points: Mapping[str, Mapping[str, Any]],
+    recorded: MetricValues,
+) -> dict[int, list[list[TrialRecord]]]:
+    """Return seed → arms × grid points, for the seeds that have all of them."""
+    present = {trial.arm for trial in trials}
     for arm in arms:
-        if not of_arm[arm]:
+        if arm not in present:
             raise CannotBeTestedError(f"arm {arm!r} has no trials" + _place(claim))
     _check_recorded(claim, recorded)
-    points = {grid_key(trial.grid): trial.grid for trial in trials}
     table = {(trial.arm, trial.seed, grid_key(trial.grid)): trial for trial in trials}
     by_seed = {
         seed: [[table.get((arm, seed, point)) for point in points] for arm in arms]
@@ -81,47 +129,42 @@ def pair(
     }
     if not paired:
         raise CannotBeTestedError(_no_pairs(arms, points))
-    checkpoints = _checkpoints(
-        claim, [t for rows in paired.values() for r in rows for t in r], recorded
-    )
-    kept, left_out = _read(arms, paired, checkpoints, recorded)
-    if not kept:
-        raise CannotBeTestedError(_all_left_out(claim, left_out, recorded))
-    block = np.array(list(kept.values()), dtype=np.float64)
-    complete = [t for rows in paired.values() for r in rows for t in r if t.status == "complete"]
-    return PairedValues(
-        values={arm: block[:, index] for index, arm in enumerate(arms)},
-        seeds=tuple(kept),
-        points=tuple(points.values()),
-        checkpoints=checkpoints,
-        epochs=tuple(sorted({recorded.last_epoch_of(trial) for trial in complete} - {0})),
-        left_out=tuple(left_out),
-        resolution=recorded.resolution(trials),
-    )
+    return paired
+
+
+_Readings = list[list[list[Reading]]]
 
 
 def _read(
+    claim: ClaimSettings,
     arms: Sequence[str],
     paired: Mapping[int, list[list[TrialRecord]]],
     checkpoints: tuple[Checkpoint, ...],
     recorded: MetricValues,
-) -> tuple[dict[int, list[list[list[float | None]]]], list[str]]:
+) -> tuple[dict[int, _Readings], list[str]]:
     """Return seed → arms × grid points × checkpoints, and why other seeds are left out."""
     kept = {}
     left_out = []
-    is_measured = False
     for seed, rows in paired.items():
-        readings = [[[recorded.at(t, c) for c in checkpoints] for t in row] for row in rows]
+        if claim.reading == "largest-usable":
+            try:
+                readings = [[[rate] for rate in read_rates(claim, row)] for row in rows]
+            except RatesCannotBeReadError as error:
+                raise CannotBeTestedError(str(error)) from None
+        else:
+            readings = [
+                [[read(claim, t, c, recorded) for c in checkpoints] for t in row] for row in rows
+            ]
         problem = _first_problem(arms, readings)
         if problem:
             left_out.append(f"seed {seed}, where {problem}")
-            continue
-        kept[seed] = [[[r.value for r in trial] for trial in row] for row in readings]
-        is_measured |= any(r.is_measured for row in readings for trial in row for r in trial)
-    if kept and not is_measured:
-        raise CannotBeTestedError(
-            "every trial had diverged, so nothing measured is left to compare"
-        )
+        else:
+            kept[seed] = readings
+    if not kept:
+        raise CannotBeTestedError(_all_left_out(claim, left_out, recorded))
+    found = (r for rows in kept.values() for row in rows for trial in row for r in trial)
+    if not any(reading.is_measured for reading in found):
+        raise CannotBeTestedError(_nothing_measured(claim))
     return kept, left_out
 
 
@@ -168,12 +211,27 @@ def _checkpoints(
 
 
 def _check_recorded(claim: ClaimSettings, recorded: MetricValues) -> None:
-    if recorded.is_per_layer:
-        raise CannotBeTestedError(
-            f"{claim.metric!r} was recorded per layer or key, not as one value per checkpoint"
-        )
-    if not recorded.is_recorded:
-        raise CannotBeTestedError(f"{claim.metric!r} was not recorded")
+    if recorded.is_recorded or claim.reading == "largest-usable":
+        return
+    if not recorded.others:
+        raise CannotBeTestedError(f"{recorded.metric!r} was not recorded")
+    named = "; ".join(recorded.others[:MOST_PLACES_NAMED])
+    more = len(recorded.others) - MOST_PLACES_NAMED
+    named += f"; and {more} more" if more > 0 else ""
+    if claim.layer is not None or claim.key is not None:
+        raise CannotBeTestedError(f"{recorded.metric!r} was not recorded; there are {named}")
+    raise CannotBeTestedError(
+        f"{claim.metric!r} was recorded per layer or key, not as one value per checkpoint; "
+        f"the claim must say which: {named}"
+    )
+
+
+def _nothing_measured(claim: ClaimSettings) -> str:
+    if claim.reading == "epochs-to-target":
+        return f"{target_words(claim)} in no trial"
+    if claim.reading == "largest-usable":
+        return f"the smallest {claim.along} of the grid diverges already, in every seed"
+    return "every trial had diverged, so nothing measured is left to compare"
 
 
 def _all_left_out(claim: ClaimSettings, left_out: Sequence[str], recorded: MetricValues) -> str:

@@ -7,44 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind = Literal[
-    "higher",
-    "lower",
-    "at-every-checkpoint",
-    "ratio-at-least",
-    "equivalent",
-    "non-inferior",
-    "which-is-better",
-    "trend",
-]
-Direction = Literal["higher", "lower"]
+from bnkit.lab.study.claim_keys import Across, Kind, Reading, keys_of, kinds_of
 
-# Keys that only some kinds read. Where a kind does not read a key, stating it is a mistake.
-_READ_BY: dict[str, tuple[Kind, ...]] = {
-    "margin": (
-        "higher",
-        "lower",
-        "at-every-checkpoint",
-        "equivalent",
-        "non-inferior",
-        "which-is-better",
-        "trend",
-    ),
-    "factor": ("ratio-at-least",),
-    "direction": ("at-every-checkpoint", "non-inferior", "which-is-better", "trend"),
-    "at_epoch": (
-        "higher",
-        "lower",
-        "ratio-at-least",
-        "equivalent",
-        "non-inferior",
-        "which-is-better",
-        "trend",
-    ),
-    "from_epoch": ("at-every-checkpoint",),
-    "along": ("trend",),
-    "scale": ("trend",),
-}
+Direction = Literal["higher", "lower"]
+ACCURACIES = frozenset({"train accuracy", "test accuracy"})
 
 
 class ClaimSettings(BaseModel):
@@ -54,23 +20,33 @@ class ClaimSettings(BaseModel):
         id: short name, unique in the study.
         text: the statement in words.
         kind: how it is judged.
-        metric: what is compared, "test accuracy" …
+        metric: what is compared, "test accuracy" …; `largest-usable` has none.
+        layer, key: for metrics that probes record per layer or key: which one.
         better, than: the arm the claim speaks for, and the arm it is held against. `trend` may
             leave `than` out and speaks of `better` alone; with `than` of their difference.
             `which-is-better` uses both without taking sides.
+        reading: what one trial gives: the metric at the `last` checkpoint (or at `at_epoch`), its
+            `best` value, its mean over training (`area` under its curve), its `fluctuation` (sum
+            of steps for the worse), or the epochs until it reaches `target` (`epochs-to-target`).
+            `largest-usable`: the largest value of the grid key `along` at which, as at all smaller
+            ones, training does not diverge; arms are compared by their ratio.
+        target: for `epochs-to-target`: the value to reach, from below, or from above for losses.
+        across: what a seed's grid points give: their `mean`, or how far they lie apart: `range`
+            (largest − smallest) or `deviation` (standard deviation, n − 1).
         margin: smallest difference that counts (default 0); required by `equivalent` and
             `non-inferior`, where it is the largest difference that does not count. For `trend` it
-            is a slope. `ratio-at-least` has none.
-        factor: for `ratio-at-least`: metric(better) / metric(than) ≥ factor.
+            is a slope. Ratios have none.
+        factor: for `ratio-at-least`: better / than ≥ factor.
         direction: for `at-every-checkpoint`, `non-inferior` and `which-is-better`: whether `higher`
-            or `lower` values are better (default: lower for losses, higher otherwise);
-            for `trend`, which requires it: `higher` if the metric rises along the grid, `lower` if
-            it falls.
+            or `lower` values are better (default: lower for losses, fluctuations, epochs and
+            spreads, higher otherwise); for `trend`, which requires it: `higher` if the metric rises
+            along the grid, `lower` if it falls.
         at_epoch: the epoch compared; default the last.
-        from_epoch: for `at-every-checkpoint`: the first epoch compared.
-        where: dotted grid key → value, if the claim speaks of one grid point only; otherwise a
-            seed's values are averaged over grid points.
-        along: for `trend`: the dotted grid key.
+        from_epoch: for `at-every-checkpoint`, `best`, `area` and `fluctuation`: the first epoch
+            that counts.
+        where: dotted grid key → value, if the claim speaks of one grid point only; otherwise
+            `across` says what becomes of a seed's grid points.
+        along: for `trend` and `largest-usable`: the dotted grid key.
         scale: for `trend`: whether the grid's values are taken as they are or as natural
             logarithms.
         published: arm → published figure.
@@ -81,9 +57,14 @@ class ClaimSettings(BaseModel):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     text: Annotated[str, Field(min_length=1)]
     kind: Kind
-    metric: str
+    metric: str = ""
+    layer: str | None = None
+    key: str | None = None
     better: str
     than: str | None = None
+    reading: Reading = "last"
+    target: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    across: Across = "mean"
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     direction: Direction | None = None
@@ -96,7 +77,7 @@ class ClaimSettings(BaseModel):
 
     @property
     def favours(self) -> Direction:
-        """Whether the claim, or its better arm, wants the metric `higher` or `lower`."""
+        """Whether the claim, or its better arm, wants what is compared `higher` or `lower`."""
         match self.kind:
             case "higher" | "lower":
                 return self.kind
@@ -104,7 +85,54 @@ class ClaimSettings(BaseModel):
                 return "higher"
         if self.direction is not None:
             return self.direction
-        return "lower" if "loss" in self.metric else "higher"
+        if self.reading == "largest-usable":
+            return "higher"
+        is_less_better = (
+            self.reading in ("fluctuation", "epochs-to-target") or self.across != "mean"
+        )
+        return "lower" if is_less_better or self.wants_low_metric else "higher"
+
+    @property
+    def wants_low_metric(self) -> bool:
+        """Whether low values of the metric itself are better: it is a loss."""
+        return "loss" in self.metric
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether arms are compared by their ratio, judged by its logarithm."""
+        return self.kind == "ratio-at-least" or self.reading == "largest-usable"
+
+    @property
+    def effect_name(self) -> str:
+        """What the effect is called: difference, ratio or slope."""
+        return "ratio" if self.is_ratio else ("slope" if self.kind == "trend" else "difference")
+
+    @model_validator(mode="after")
+    def _reading_fits(self) -> Self:
+        """Refuse what kind and reading cannot do together, before speaking of single keys."""
+        kinds = kinds_of(self.reading)
+        if self.kind not in kinds:
+            raise ValueError(
+                f'reading "{self.reading}" cannot be judged by kind "{self.kind}"; '
+                f"the kinds for it are {', '.join(kinds)}"
+            )
+        if self.reading == "largest-usable":
+            if self.along is None:
+                raise ValueError('reading "largest-usable" needs along, a key of [grid]')
+        elif not self.metric:
+            raise ValueError("a claim needs metric: what is compared")
+        if self.reading == "epochs-to-target":
+            self._check_target()
+        return self
+
+    def _check_target(self) -> None:
+        if self.target is None:
+            raise ValueError('reading "epochs-to-target" needs target, the value to be reached')
+        if self.metric in ACCURACIES and not 0 < self.target <= 1:
+            raise ValueError(
+                f"target = {self.target:g} is no accuracy: {self.metric} is a share of 1, so 95 % "
+                "is 0.95"
+            )
 
     @model_validator(mode="after")
     def _needed_keys_are_there(self) -> Self:
@@ -127,10 +155,18 @@ class ClaimSettings(BaseModel):
 
     @model_validator(mode="after")
     def _other_keys_are_not(self) -> Self:
-        for key, kinds in _READ_BY.items():
-            is_stated = key in self.model_fields_set and getattr(self, key) is not None
-            if is_stated and self.kind not in kinds:
-                raise ValueError(f'a claim of kind "{self.kind}" does not use {key}; leave it out')
+        used = keys_of(self.kind, self.reading)
+        for name in type(self).model_fields:
+            is_stated = name in self.model_fields_set and getattr(self, name) not in (None, "")
+            if is_stated and name not in used:
+                what = f'a claim of kind "{self.kind}"'
+                if self.reading != "last":
+                    what += f' and reading "{self.reading}"'
+                raise ValueError(
+                    f"{what} does not use {name}; leave it out. It uses {', '.join(used)}"
+                )
         if "seed" in self.where or self.along == "seed":
             raise ValueError("claims are judged over all seeds; where and along cannot name seed")
+        if self.along in self.where:
+            raise ValueError(f"where fixes {self.along}, which along runs over")
         return self

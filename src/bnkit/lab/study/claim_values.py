@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from bnkit.lab.store.schema import TrialRecord
-from bnkit.lab.study.statistics import ROUNDING_UNITS
+from bnkit.lab.study.claim_settings import ACCURACIES
+from bnkit.lab.study.statistics import ROUNDING_UNITS, Array
 
-ACCURACIES = frozenset({"train accuracy", "test accuracy"})
 LOSSES = frozenset({"train loss", "test loss"})
 
 
@@ -27,6 +27,25 @@ class Checkpoint(NamedTuple):
 LAST = Checkpoint()
 
 
+class Series(NamedTuple):
+    """One value per checkpoint: a metric, of one layer and key where it is recorded per these."""
+
+    metric: str
+    layer: str | None = None
+    key: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Layer and key in words: "layer conv1, key 50"; empty for one value per checkpoint."""
+        parts = (("layer", self.layer), ("key", self.key))
+        return ", ".join(f"{word} {value}" for word, value in parts if value is not None)
+
+    @property
+    def name(self) -> str:
+        """The series in words: "gradient norm of layer conv1, key 50"."""
+        return f"{self.metric} of {self.place}" if self.place else self.metric
+
+
 class Reading(NamedTuple):
     """A value that can be used, or why there is none.
 
@@ -34,11 +53,30 @@ class Reading(NamedTuple):
         value: a finite number; None if the trial cannot be used.
         is_measured: False for what stands for a diverged trial.
         problem: why there is no value, as a clause about the trial.
+        bound: 1 if all that is known is that the truth lies beyond `value`, −1 if it lies below.
     """
 
     value: float | None
     is_measured: bool = True
     problem: str = ""
+    bound: int = 0
+
+
+class Curve(NamedTuple):
+    """A trial's values at its checkpoints, the untrained network's included.
+
+    From its divergence on, a trial's values are what stands for it.
+
+    Attributes:
+        steps, epochs: where, shape (T,), ascending; epochs are fractions: steps / steps per epoch.
+        values: finite, shape (T,).
+        is_whole: whether the curve goes to the end of training.
+    """
+
+    steps: Array
+    epochs: Array
+    values: Array
+    is_whole: bool
 
 
 class MetricValues:
@@ -50,22 +88,23 @@ class MetricValues:
     trials that train equally long.
 
     Attributes:
+        metric: the series in words.
         unit: unit of the metric.
-        is_recorded: whether any trial recorded the metric as one value per checkpoint.
-        is_per_layer: whether it was recorded for layers or keys only.
+        is_recorded: whether any trial recorded the series.
+        others: the layers and keys that the metric was recorded for, if not for those asked for.
         last_epoch: the last epoch with a value in any trial, 0 if there is none.
     """
 
     def __init__(
         self,
-        metric: str,
+        series: Series,
         trials: Iterable[TrialRecord],
         schedule_keys: Mapping[str, str],
         rows: Sequence[tuple[str, int, int, float]],
     ) -> None:
-        self.metric = metric
+        self.metric = series.name
         self.unit = ""
-        self.is_per_layer = False
+        self.others: tuple[str, ...] = ()
         self._values: dict[str, dict[int, float]] = {}
         self._epochs: dict[str, dict[int, int]] = {}
         for trial, step, epoch, value in rows:
@@ -129,6 +168,38 @@ class MetricValues:
             return Reading(None, problem=f"has no {self.metric} at step {step}")
         return _finite(value, f"has a {self.metric} that is not finite")
 
+    def curve(self, trial: TrialRecord, *, stops_at_divergence: bool = False) -> Curve | str:
+        """Return the trial's curve, or why there is none, as a clause about the trial.
+
+        From its divergence on it goes on with what stands for the trial, or stops there.
+        """
+        schedule, is_whole = self.schedule(trial)
+        values = dict(self._values.get(trial.id, {}))
+        if trial.diverged_step is not None:
+            values = {step: value for step, value in values.items() if step < trial.diverged_step}
+            if not stops_at_divergence:
+                stand_in = self._after_divergence(trial)
+                if stand_in.value is None:
+                    return stand_in.problem
+                later = [step for step in schedule if step > trial.diverged_step]
+                values.update(dict.fromkeys([trial.diverged_step, *later], stand_in.value))
+        if not any(step > 0 for step in values):
+            return f"has no {self.metric}"
+        steps = np.array(sorted(values), dtype=np.float64)
+        found = np.array([values[step] for step in sorted(values)], dtype=np.float64)
+        if not np.isfinite(found).all():
+            return f"has a {self.metric} that is not finite"
+        is_whole = is_whole or trial.status == "complete"
+        # A trial that diverged before any checkpoint is in epoch 1.
+        per_epoch = _steps_per_epoch(schedule) or steps[-1]
+        return Curve(steps, steps / per_epoch, found, is_whole)
+
+    def epochs_of_checkpoints(self, trial: TrialRecord) -> list[float]:
+        """Return where the trial's checkpoints are or would have been, in epochs, ascending."""
+        schedule, _ = self.schedule(trial)
+        per_epoch = _steps_per_epoch(schedule) or 1.0
+        return [step / per_epoch for step in sorted(schedule)]
+
     def _step(self, trial: TrialRecord, checkpoint: Checkpoint) -> int | None:
         if checkpoint.step is not None:
             return checkpoint.step
@@ -156,35 +227,40 @@ class MetricValues:
 
 
 def metric_values(
-    names: Iterable[str], trials: Sequence[TrialRecord], metrics: pl.DataFrame
-) -> dict[str, MetricValues]:
-    """Return the values of each named metric.
+    wanted: Iterable[Series], trials: Sequence[TrialRecord], metrics: pl.DataFrame
+) -> dict[Series, MetricValues]:
+    """Return the values of each series.
 
     Args:
-        names: metrics; one that was not recorded has no values.
+        wanted: metrics, layers and keys; a series that was not recorded has no values.
         trials: the study's trials.
         metrics: long form, with the trial's id in the column `trial`.
     """
-    wanted = sorted(set(names))
-    is_mine = pl.col("metric").is_in(wanted) & pl.col("trial").is_in([t.id for t in trials])
-    is_whole = pl.col("layer").is_null() & pl.col("key").is_null()
+    series = sorted(set(wanted), key=str)
+    is_mine = pl.col("metric").is_in(sorted({each.metric for each in series}))
     table = (
         metrics.lazy()
-        .filter(is_mine)
-        .select("metric", is_whole, "unit", "trial", "step", "epoch", "value")
+        .filter(is_mine & pl.col("trial").is_in([t.id for t in trials]))
+        .select("metric", "layer", "key", "unit", "trial", "step", "epoch", "value")
         .collect()
     )
-    rows: dict[str, list[tuple[str, int, int, float]]] = {name: [] for name in wanted}
+    rows: dict[Series, list[tuple[str, int, int, float]]] = {each: [] for each in series}
     units: dict[str, str] = {}
-    for metric, whole, unit, trial, step, epoch, value in table.iter_rows():
+    recorded: dict[str, dict[str, None]] = {}
+    for metric, layer, key, unit, trial, step, epoch, value in table.iter_rows():
         units.setdefault(metric, unit or "")
-        if whole:
-            rows[metric].append((trial, step, epoch, math.nan if value is None else value))
+        own = Series(metric, layer, key)
+        if own in rows:
+            rows[own].append((trial, step, epoch, math.nan if value is None else value))
+        else:
+            recorded.setdefault(metric, {})[own.place or "no layer"] = None
     keys = {trial.id: _schedule_key(trial) for trial in trials}
-    found = {name: MetricValues(name, trials, keys, rows[name]) for name in wanted}
-    for metric, unit in units.items():
-        found[metric].unit = unit
-        found[metric].is_per_layer = not found[metric].is_recorded
+    found = {}
+    for each in series:
+        found[each] = MetricValues(each, trials, keys, rows[each])
+        found[each].unit = units.get(each.metric, "")
+        if not rows[each]:
+            found[each].others = tuple(recorded.get(each.metric, ()))
     return found
 
 
@@ -195,6 +271,15 @@ def grid_key(grid: Mapping[str, object]) -> str:
 
 def _finite(value: float, problem: str) -> Reading:
     return Reading(value) if math.isfinite(value) else Reading(None, problem=problem)
+
+
+def _steps_per_epoch(schedule: Mapping[int, int]) -> float:
+    """Return the steps per epoch of checkpoints step → epoch; 0 if there are none.
+
+    A checkpoint's epoch is its step / steps per epoch, rounded up: none has a larger quotient
+    step / epoch than the steps per epoch, and one at the end of an epoch has just that.
+    """
+    return max((step / epoch for step, epoch in schedule.items() if epoch > 0), default=0.0)
 
 
 def _schedule_key(trial: TrialRecord) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Evaluation
+from bnkit.lab.study.claim_bounds import bound_words
+from bnkit.lab.study.claim_evaluation import Evaluation
 from bnkit.lab.study.claim_pairs import PairedValues
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_values import Checkpoint
@@ -13,6 +14,7 @@ from bnkit.lab.study.statistics import LEVEL
 
 MINUS = "\N{MINUS SIGN}"
 MOST_SEEDS_NAMED = 2
+FEWEST_FOR_SIGNS = 6  # with five, even five equal signs have p = 2/32
 
 
 def reason(
@@ -32,14 +34,17 @@ def reason(
         tested: number of claims that Holm's adjustment spans.
     """
     if p_adjusted is None or evaluation.p is None:
-        return "too few seeds" + left_out(paired.left_out)
-    text = _place(claim, evaluation, paired) + _interval_lies(claim, evaluation)
+        return "too few seeds" + _bounds(claim, paired) + left_out(paired.left_out)
+    if evaluation.interval is None:
+        text = _order(claim, evaluation)
+    else:
+        text = _place(claim, evaluation, paired) + _interval_lies(claim, evaluation)
     checkpoints = len(paired.checkpoints)
     if evaluation.p < LEVEL <= p_adjusted:
         text += f", but p adjusted for {tested} claims is {number(p_adjusted)}"
     elif evaluation.p >= LEVEL and checkpoints > 1 and not _includes_boundary(claim, evaluation):
         text += f", but p is {number(evaluation.p)} after Bonferroni over {checkpoints} checkpoints"
-    return text + left_out(paired.left_out)
+    return text + _bounds(claim, paired) + left_out(paired.left_out)
 
 
 def left_out(clauses: Sequence[str]) -> str:
@@ -62,26 +67,36 @@ def divergence(diverged: Mapping[str, int]) -> str:
 
 
 def at_words(claim: ClaimSettings, paired: PairedValues, evaluation: Evaluation) -> str:
-    """Return which checkpoints were compared, in words."""
-    checkpoints = paired.checkpoints
-    if claim.kind == "at-every-checkpoint":
-        text = f"every checkpoint from epoch {checkpoints[0].epoch} to {checkpoints[-1].epoch}"
-        text += f"; shown: {checkpoint_words(checkpoints[evaluation.checkpoint], checkpoints)}"
-    elif claim.at_epoch is not None:
-        text = f"epoch {claim.at_epoch}"
-    elif len(paired.epochs) == 1:
-        text = f"the last epoch ({paired.epochs[0]})"
-    elif paired.epochs:
-        text = f"the last epoch of each trial ({paired.epochs[0]} to {paired.epochs[-1]})"
-    else:
-        text = "the last epoch"
+    """Return which checkpoints and grid points were compared, in words."""
+    text = _when(claim, paired, evaluation)
     if claim.where:
         text += ", at " + ", ".join(f"{key} = {value}" for key, value in claim.where.items())
     if claim.kind == "trend":
         scale = "the natural logarithm of " if claim.scale == "log" else ""
         return f"{text}, along {scale}{claim.along}"
     points = len(paired.points)
-    return text + (f", averaged over {points} grid points" if points > 1 else "")
+    if points > 1:
+        text += f", {'averaged ' if claim.across == 'mean' else ''}over {points} grid points"
+    return text
+
+
+def _when(claim: ClaimSettings, paired: PairedValues, evaluation: Evaluation) -> str:
+    checkpoints = paired.checkpoints
+    if claim.kind == "at-every-checkpoint":
+        text = f"every checkpoint from epoch {checkpoints[0].epoch} to {checkpoints[-1].epoch}"
+        return f"{text}; shown: {checkpoint_words(checkpoints[evaluation.checkpoint], checkpoints)}"
+    if claim.at_epoch is not None:
+        return f"epoch {claim.at_epoch}"
+    if claim.reading == "largest-usable":
+        return f"on the grid from {paired.rates[0]:g} to {paired.rates[-1]:g}"
+    each = "" if len(paired.epochs) == 1 else " of each trial"
+    ends = " to ".join(str(epoch) for epoch in sorted({*paired.epochs[:1], *paired.epochs[-1:]}))
+    if claim.reading == "last":
+        return f"the last epoch{each} ({ends})" if ends else "the last epoch"
+    if claim.reading == "epochs-to-target":
+        return f"within {ends} epochs" if ends else "within all epochs"
+    first = "all epochs" if claim.from_epoch is None else f"epoch {claim.from_epoch} to the last"
+    return f"{first}{each} ({ends})" if ends else first
 
 
 def checkpoint_words(checkpoint: Checkpoint, checkpoints: Sequence[Checkpoint]) -> str:
@@ -108,7 +123,29 @@ def interval_text(low: float, high: float) -> str:
 
 def winner(claim: ClaimSettings, evaluation: Evaluation) -> str | None:
     """Return the arm that the effect favours."""
-    return claim.better if (evaluation.effect > 0) == (claim.favours == "higher") else claim.than
+    return claim.better if evaluation.is_above == (claim.favours == "higher") else claim.than
+
+
+def _bounds(claim: ClaimSettings, paired: PairedValues) -> str:
+    """Return "; 'without': never reached in 3 of 5 trials" or nothing."""
+    return "".join(f"; {arm!r}: {words}" for arm, words in bound_words(claim, paired).items())
+
+
+def _order(claim: ClaimSettings, evaluation: Evaluation) -> str:
+    """Return what the order of the arms alone shows, where values are mere bounds."""
+    order = evaluation.signs
+    if order is None:
+        return "the values not known leave the effect open"
+    if not order.compared:
+        return "in no seed is it known which arm is ahead"
+    k, relation = max((order.above, "higher"), (order.below, "lower"))
+    text = (
+        f"by order alone {claim.better!r} is {relation} in {k} of {order.compared} seeds that "
+        f"differ, which by the exact sign test has p = {number(order.p)}"
+    )
+    if order.compared < FEWEST_FOR_SIGNS:
+        text += f"; it needs at least {FEWEST_FOR_SIGNS}"
+    return text
 
 
 def _place(claim: ClaimSettings, evaluation: Evaluation, paired: PairedValues) -> str:
@@ -123,7 +160,7 @@ def _interval_lies(claim: ClaimSettings, evaluation: Evaluation) -> str:
     assert evaluation.interval is not None
     low, high = evaluation.interval
     location = _location(claim, evaluation)
-    name = EFFECT_NAMES.get(claim.kind, "difference")
+    name = claim.effect_name
     if not low < high:
         return f"the {name}, {number(low)} in every seed, {location}"
     interval = f"the 95 % interval {interval_text(low, high)}"
@@ -145,6 +182,7 @@ def _location(claim: ClaimSettings, evaluation: Evaluation) -> str:
         return f"{'is on the boundary' if is_point else 'includes'} {number(boundary)}"
     if claim.kind == "equivalent":
         return f"lies {'within' if evaluation.side > 0 else 'outside'} ±{number(margin)}"
+    assert evaluation.effect is not None
     text = f"lies {'above' if evaluation.effect > boundary else 'below'} {number(boundary)}"
     is_named = claim.kind == "which-is-better"
     return f"{text}, so {winner(claim, evaluation)!r} is better" if is_named else text
@@ -152,12 +190,11 @@ def _location(claim: ClaimSettings, evaluation: Evaluation) -> str:
 
 def _boundary(claim: ClaimSettings, evaluation: Evaluation) -> float:
     margin = claim.margin or 0.0
-    if claim.kind == "ratio-at-least":
-        assert claim.factor is not None
-        return claim.factor
+    if claim.is_ratio:
+        return 1.0 if claim.factor is None else claim.factor
     if claim.kind == "non-inferior":
         return -margin if claim.favours == "higher" else margin
-    return math.copysign(margin, evaluation.effect) if margin else 0.0
+    return (margin if evaluation.is_above else -margin) if margin else 0.0
 
 
 def _includes_boundary(claim: ClaimSettings, evaluation: Evaluation) -> bool:

@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 
 from bnkit.lab.store.schema import Outcome, Summary, TrialRecord, Verdict
-from bnkit.lab.study.claim_evaluation import EFFECT_NAMES, Evaluation, evaluate
+from bnkit.lab.study.claim_bounds import bound_words, mean_symbols
+from bnkit.lab.study.claim_evaluation import Evaluation, evaluate
 from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues, pair, trials_of
+from bnkit.lab.study.claim_quantity import quantity, series_of, unit
 from bnkit.lab.study.claim_settings import ClaimSettings
-from bnkit.lab.study.claim_values import LAST, MetricValues, grid_key, metric_values
+from bnkit.lab.study.claim_values import LAST, MetricValues, Series, grid_key, metric_values
 from bnkit.lab.study.claim_wording import at_words, divergence, reason, winner
 from bnkit.lab.study.statistics import LEVEL, estimate_mean, holm
 
@@ -41,10 +43,13 @@ def judge(
         trials: the study's trials; each exists whole.
         metrics: their metrics, long form, with the trial's id in the column `trial`.
 
+    Values of which only a bound is known (a target never reached, a rate beyond the grid) are
+    judged as `claim_bounds` says.
+
     Source: design.md, Verdicts; docs/guides/verdicts.md has the null hypothesis of each kind.
     """
-    recorded = metric_values([claim.metric for claim in claims], trials, metrics)
-    tested = [_test(claim, trials, recorded[claim.metric]) for claim in claims]
+    recorded = metric_values([series_of(claim) for claim in claims], trials, metrics)
+    tested = [_test(claim, trials, recorded[series_of(claim)]) for claim in claims]
     p_values = {
         index: test.evaluation.p
         for index, test in enumerate(tested)
@@ -53,7 +58,7 @@ def judge(
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     verdicts = []
     for index, (claim, test) in enumerate(zip(claims, tested, strict=True)):
-        blank = _untested(claim, trials, recorded[claim.metric].unit)
+        blank = _untested(claim, trials, recorded[series_of(claim)].unit)
         if isinstance(test, _Tested):
             verdict = _filled(blank, claim, test, adjusted.get(index), len(p_values))
         else:
@@ -73,7 +78,8 @@ def summarize(
     trials count as they do in verdicts; a trial without a finite value does not count, which
     `seeds` shows.
     """
-    recorded = metric_values(metric_names, trials, metrics)
+    series = {name: Series(name) for name in metric_names}
+    recorded = metric_values(series.values(), trials, metrics)
     groups: dict[tuple[str, str], list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault((trial.arm, grid_key(trial.grid)), []).append(trial)
@@ -81,7 +87,7 @@ def summarize(
         summary
         for members in groups.values()
         for name in metric_names
-        if (summary := _summary(members, recorded[name])) is not None
+        if (summary := _summary(members, recorded[series[name]])) is not None
     ]
 
 
@@ -96,7 +102,7 @@ def _test(
         return str(error)
 
 
-def _untested(claim: ClaimSettings, trials: Sequence[TrialRecord], unit: str) -> Verdict:
+def _untested(claim: ClaimSettings, trials: Sequence[TrialRecord], metric_unit: str) -> Verdict:
     """Return the verdict before anything is known of its outcome."""
     arms = (claim.better,) if claim.than is None else (claim.better, claim.than)
     diverged = [trial.arm for trial in trials_of(claim, trials) if trial.status == "diverged"]
@@ -109,7 +115,7 @@ def _untested(claim: ClaimSettings, trials: Sequence[TrialRecord], unit: str) ->
         outcome="inconclusive",
         reason="",
         effect=None,
-        effect_name=EFFECT_NAMES.get(claim.kind, "difference"),
+        effect_name=claim.effect_name,
         low=None,
         high=None,
         p=None,
@@ -118,7 +124,8 @@ def _untested(claim: ClaimSettings, trials: Sequence[TrialRecord], unit: str) ->
         means={},
         diverged={arm: diverged.count(arm) for arm in arms},
         published=claim.published,
-        unit=unit,
+        unit=unit(claim, metric_unit),
+        quantity=quantity(claim),
     )
 
 
@@ -129,6 +136,7 @@ def _filled(
     outcome = _outcome(evaluation, p_adjusted)
     low, high = evaluation.interval or (None, None)
     bootstrap_low, bootstrap_high = evaluation.bootstrap or (None, None)
+    symbols = mean_symbols(paired)
     has_winner = claim.kind == "which-is-better" and outcome == "supported"
     return replace(
         blank,
@@ -140,11 +148,14 @@ def _filled(
         p=evaluation.p,
         p_adjusted=p_adjusted,
         seeds=evaluation.seeds,
-        means=evaluation.means,
+        means={arm: m for arm, m in evaluation.means.items() if symbols.get(arm) != "?"},
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
         winner=winner(claim, evaluation) if has_winner else None,
         at=at_words(claim, paired, evaluation),
+        bounds={arm: symbol for arm, symbol in symbols.items() if symbol != "?"},
+        effect_bound="" if evaluation.effect is None else evaluation.open_to.symbol,
+        not_known=bound_words(claim, paired),
     )
 
 

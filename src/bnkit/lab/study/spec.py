@@ -8,10 +8,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bnkit.errors import StudyError, did_you_mean
+from bnkit.errors import StudyError
 from bnkit.lab.data.settings import DataSettings
 from bnkit.lab.networks.settings import NetworkSettings
 from bnkit.lab.study.arm_names import check_norm
+from bnkit.lab.study.claim_checks import check_grid, check_metric
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.defaults import DEFAULT_ARMS, DEFAULT_CLAIMS, DEFAULT_SEEDS
 from bnkit.lab.study.overrides import Settings, expand, overlay
@@ -91,21 +92,11 @@ class StudySettings(BaseModel):
     @model_validator(mode="after")
     def _claims_can_be_judged(self) -> Self:
         for claim in self.claims:
-            if claim.metric not in METRICS:
-                near = did_you_mean(claim.metric, METRICS)
-                raise ValueError(
-                    f"claim {claim.id!r} names the metric {claim.metric!r}; "
-                    f"recorded are {', '.join(METRICS)}. {near}".rstrip(". ")
-                )
+            check_metric(claim, METRICS)
+            check_grid(claim, self.grid)
             for arm in claim.published or {}:
                 if arm not in self.arms:
                     raise ValueError(f"claim {claim.id!r} has a published figure of arm {arm!r}")
-            for key, value in claim.where.items():
-                if value not in self.grid[key]:
-                    values = ", ".join(map(repr, self.grid[key]))
-                    raise ValueError(
-                        f"claim {claim.id!r} speaks of {key} = {value!r}; the grid has {values}"
-                    )
         return self
 
     @property

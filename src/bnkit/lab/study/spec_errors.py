@@ -68,16 +68,28 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
     if first["type"] == "missing":
         return _Message(given=f"{key} is missing", required="it must be given", remedy="")
     if first["type"] == "value_error":
-        return _Message(given=str(first["ctx"]["error"]), required="", remedy="")
+        place = f"{key}: " if key.startswith("claims") else ""
+        return _Message(given=f"{place}{first['ctx']['error']}", required="", remedy="")
     if first["type"].startswith("union_tag"):
         names = ", ".join(_OPTIMIZERS)
         return _Message(
             given=f"{key}.name = {_tag(first)!r}", required=f"one of {names}", remedy=""
         )
+    if first["type"] == "literal_error":
+        return _choice_message(key, first)
     required = _IN_OUR_WORDS.get(first["type"]) or _lower_first(first["msg"]).replace(
         "input should", "it should"
     )
     return _Message(given=f"{key} = {first['input']!r}", required=required, remedy="")
+
+
+def _choice_message(key: str, details: ErrorDetails) -> _Message:
+    """Return the message for a word that is none of those to choose from."""
+    expected = details["ctx"]["expected"]
+    near = did_you_mean(str(details["input"]), expected.split("'")[1::2])
+    return _Message(
+        given=f"{key} = {details['input']!r}", required=f"it should be {expected}", remedy=near
+    )
 
 
 def unknown_key(key: str, where: str) -> StudyError:

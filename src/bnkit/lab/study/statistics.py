@@ -69,6 +69,18 @@ def estimate_mean(values: Array) -> MeanEstimate:
     return MeanEstimate(total, error, n)
 
 
+def geometric_mean(values: Array, axis: int = 0) -> Array:
+    """Return v₁ · exp(mean of ln(vᵢ / v₁)) over an axis: of equal values exactly themselves.
+
+    Args:
+        values: above 0.
+        axis: reduced.
+    """
+    first = values.take(0, axis)
+    mean: Array = first * np.exp(np.log(values / np.expand_dims(first, axis)).mean(axis))
+    return mean
+
+
 def two_sided_p(distance: Array, standard_error: Array, n: int) -> Array:
     """Return P(|T| ≥ distance / standard error), T of Student's distribution with n − 1 df.
 

@@ -1,0 +1,43 @@
+"""What a claim compares, in words, and in which unit."""
+
+from __future__ import annotations
+
+from bnkit.lab.study.claim_settings import ClaimSettings
+from bnkit.lab.study.claim_values import Series
+
+_SPREADS = {"range": "range", "deviation": "standard deviation"}
+
+
+def series_of(claim: ClaimSettings) -> Series:
+    """Return the recorded series that the claim speaks of."""
+    return Series(claim.metric, claim.layer, claim.key)
+
+
+def quantity(claim: ClaimSettings) -> str:
+    """Return what is compared: "test accuracy", "range of best test accuracy over the grid" …"""
+    name = series_of(claim).name
+    match claim.reading:
+        case "best":
+            name = f"best {name}"
+        case "area":
+            name = f"mean {name} over training"
+        case "fluctuation":
+            name = f"fluctuation of {name}"
+        case "epochs-to-target":
+            return f"epochs until {target_words(claim)}"
+        case "largest-usable":
+            return f"largest usable {claim.along}"
+    if claim.across == "mean":
+        return name
+    return f"{_SPREADS[claim.across]} of {name} over the grid"
+
+
+def target_words(claim: ClaimSettings) -> str:
+    """Return "test accuracy reaches 0.9", or "train loss falls to 0.1"."""
+    verb = "falls to" if claim.wants_low_metric else "reaches"
+    return f"{series_of(claim).name} {verb} {claim.target:g}"
+
+
+def unit(claim: ClaimSettings, of_metric: str) -> str:
+    """Return the unit of what is compared, given that of the metric."""
+    return "epochs" if claim.reading == "epochs-to-target" else of_metric
