@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.loading import load as load
+    from bnkit.rewrite.pruning import prune as prune
     from bnkit.rewrite.removal import remove as remove
 
 __getattr__, __dir__ = attach(
@@ -48,6 +49,7 @@ __getattr__, __dir__ = attach(
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "load": "bnkit.rewrite.loading",
+        "prune": "bnkit.rewrite.pruning",
         "remove": "bnkit.rewrite.removal",
         "use_kernel": "bnkit.kernels.dispatch",
         "watch": "bnkit.checker.watching",

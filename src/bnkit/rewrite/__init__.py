@@ -7,6 +7,8 @@ from bnkit._lazy import attach
 if TYPE_CHECKING:
     from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.loading import load as load
+    from bnkit.rewrite.pruning import prune as prune
+    from bnkit.rewrite.pruning_report import Pruning as Pruning
     from bnkit.rewrite.removal import remove as remove
     from bnkit.rewrite.result import Change as Change
     from bnkit.rewrite.result import Rewrite as Rewrite
@@ -16,10 +18,12 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "Change": "bnkit.rewrite.result",
+        "Pruning": "bnkit.rewrite.pruning_report",
         "Rewrite": "bnkit.rewrite.result",
         "Skipped": "bnkit.rewrite.result",
         "accelerate": "bnkit.rewrite.acceleration",
         "load": "bnkit.rewrite.loading",
+        "prune": "bnkit.rewrite.pruning",
         "remove": "bnkit.rewrite.removal",
     },
 )

@@ -19,18 +19,21 @@ from bnkit.rewrite.steps import AROUND, ATTRIBUTE, BUFFER, CLASS, MODULE, PARAME
 
 
 @contextmanager
-def rewriting(name: str, model: nn.Module, *, inplace: bool) -> Iterator[Edits]:
+def rewriting(
+    name: str, model: nn.Module, *, inplace: bool, kind: type[Rewrite] = Rewrite
+) -> Iterator[Edits]:
     """Give what changes a model, or a copy of it; if anything is raised, all is undone.
 
     Args:
         name: of the rewrite, such as "fold".
         model: the model as given.
         inplace: change the model itself and not a copy.
+        kind: of the result, with a report of its own.
 
     Raises:
         RewriteError: the model cannot be copied.
     """
-    rewrite = Rewrite(model if inplace else copied(model), name=name, steps=[])
+    rewrite = kind(model if inplace else copied(model), name=name, steps=[])
     keys = list(rewrite.model.state_dict())
     try:
         yield Edits(rewrite)

@@ -1,0 +1,139 @@
+"""Which channels can be removed, in groups that the same layers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from bnkit.rewrite.channel_trace import ChannelTrace
+
+# (name of a parameter or buffer, axis) → indices.
+Indices = dict[tuple[str, int], list[int]]
+
+_RESIZED = (
+    nn.Linear,
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.PReLU,
+)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@dataclass
+class ChannelGroup:
+    """Channels that all stand in the same axes of the same parameters and buffers.
+
+    Attributes:
+        layers: paths of the layers that make them, in the order of the model.
+        channels: for each channel, which indices go with it. A channel is what is removed at once:
+            several indices of one axis where a reshape or a grouped convolution asks for it.
+    """
+
+    layers: list[str]
+    channels: list[Indices] = field(default_factory=list)
+
+    @property
+    def axes(self) -> set[tuple[str, int]]:
+        """The axes in which its channels stand."""
+        return set(self.channels[0])
+
+
+@dataclass
+class Grouping:
+    """All groups of a model's channels.
+
+    Attributes:
+        groups: those that can be pruned.
+        refused: path of a layer → why its output channels, or some of them, cannot.
+        unseen: paths of the layers that took part in no forward.
+    """
+
+    groups: list[ChannelGroup]
+    refused: dict[str, str]
+    unseen: list[str]
+
+
+def owners(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Return name of a parameter or buffer → the module that holds it, and its name there."""
+    names = [name for name, _ in [*model.named_parameters(), *model.named_buffers()]]
+    return {name: _owner(model, name) for name in names}
+
+
+def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, last = name.rpartition(".")
+    return model.get_submodule(path), last
+
+
+def find_groups(model: nn.Module, trace: ChannelTrace) -> Grouping:
+    """Return the groups of channels that can be pruned, and why the others cannot."""
+    makers = trace.products.makers
+    found: dict[int, Indices] = {}
+    refused: dict[str, str] = {}
+    for label, (name, axis, index) in enumerate(trace.labels.origins):
+        if not name:
+            continue
+        reason = trace.labels.reason(label)
+        if reason:
+            if (name, axis) in makers:
+                refused.setdefault(name.rpartition(".")[0], reason)
+            continue
+        found.setdefault(trace.labels.find(label), {}).setdefault((name, axis), []).append(index)
+    held, ties = owners(model), _tied(model)
+    groups: dict[tuple[tuple[str, int], ...], ChannelGroup] = {}
+    for channel in found.values():
+        layers = list(dict.fromkeys(name.rpartition(".")[0] for name, a in channel if (name, a) in makers))
+        if not layers:
+            continue
+        reason = next(filter(None, (_refusal(held[n][0], n, ties) for n, _ in channel)), "")
+        if reason:
+            for layer in layers:
+                refused.setdefault(layer, reason)
+            continue
+        group = groups.setdefault(tuple(sorted(channel)), ChannelGroup(layers))
+        group.channels.append(channel)
+    return Grouping(list(groups.values()), refused, _unseen(model, trace))
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Return name of a parameter or buffer → another name of it, held by another module or slot."""
+    places: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for table in (module._parameters, module._buffers):
+            for key, tensor in table.items():
+                if tensor is not None:
+                    places.setdefault(id(tensor), []).append(f"{path}.{key}" if path else key)
+    return {name: names[1] for names in places.values() if len(names) > 1 for name in names[:1]}
+
+
+def _refusal(module: nn.Module, name: str, ties: Mapping[str, str]) -> str:
+    """Return why a parameter or buffer must keep its shape; empty if it may lose channels."""
+    path = name.rpartition(".")[0]
+    if name in ties:
+        return f"{name} is tied to {ties[name]}"
+    if isinstance(module, nn.utils.parametrize.ParametrizationList) or is_parametrized(module):
+        return f"{path or 'the model'} has a parametrization"
+    if any(getattr(module, table) for table in _HOOKS):
+        return f"{path} has hooks, which may count on the number of its channels"
+    if isinstance(module, torch.jit.ScriptModule):
+        return f"{path} is TorchScript"
+    home = type(module).__module__
+    if home.startswith("torch.nn.") and not isinstance(module, _RESIZED):
+        return f"{path} is a {type(module).__name__}, whose channels are not removed"
+    tensor = module._parameters.get(name.rpartition(".")[2])
+    if tensor is not None and type(tensor) is not nn.Parameter:
+        return f"{name} is a {type(tensor).__name__}"
+    return ""
+
+
+def _unseen(model: nn.Module, trace: ChannelTrace) -> list[str]:
+    used = {name.rpartition(".")[0] for name, _ in trace.products.makers | trace.products.takers}
+    return [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and path not in used
+        and max(module.weight.shape[:2]) > 1
+    ]
