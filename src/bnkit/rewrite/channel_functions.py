@@ -27,7 +27,7 @@ NOT_CONSTANT = {
     "randn_like", "zeros_like", "ones_like", "empty_like", "full_like", "uniform_", "normal_",
     "fill_", "zero_",
 }
-# Over axes behind the second; a constant passes unless there is padding.
+# Over the last axes; a constant passes, but for zeros around it.
 _POOLING = {
     "max_pool1d", "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d", "avg_pool2d",
     "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
@@ -73,10 +73,14 @@ class FunctionRules:
 
     Args:
         labels: of the trace.
+
+    Attributes:
+        pads_with_zeros: whether one of them put zeros around channels.
     """
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
+        self.pads_with_zeros = False
 
     def rule(self, name: str) -> Rule | None:
         """Return what a function of aten does, by its name: (args, layouts, results) → layout."""
@@ -111,8 +115,10 @@ class FunctionRules:
         for axis in x.axes[first:]:
             self.labels.keep(axis, f"{name} works along its channels")
         axes = [axis if number < first else None for number, axis in enumerate(x.axes)]
+        is_counted = len(args) <= 5 or bool(args[5])
         has_padding = name.startswith("avg_pool") and len(args) > 3 and any(_list(args[3]))
-        return x.with_axes(axes, None if has_padding else x.constant)
+        self.pads_with_zeros |= has_padding and is_counted
+        return x.with_axes(axes, x.constant)
 
     def reduction(self, name: str, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
         """Return the layout after a reduction over some axes."""
@@ -200,9 +206,19 @@ class FunctionRules:
 
     _split_with_sizes = _split
 
+    def _glu(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
+        dim = _one(args, 1) % len(x.axes)
+        axis = x.axes[dim]
+        if axis is None:
+            return x.with_axes(x.axes)
+        half = len(axis) // 2
+        self.labels.tie(axis[:half], axis[half:], MIXED)
+        return x.with_axes([axis[:half] if n == dim else a for n, a in enumerate(x.axes)])
+
     def _repeat(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
         times = list(args[1])
-        padded: list[Axis] = [None] * (len(times) - len(x.axes)) + list(x.axes)
+        added: list[Axis] = [None] * (len(times) - len(x.axes))
+        padded = [*added, *x.axes]
         axes = [None if a is None else a * n for a, n in zip(padded, times, strict=True)]
         return moved(x, axes)
 
@@ -212,7 +228,8 @@ class FunctionRules:
             if out.shape[dim] != size:
                 self.labels.keep(axes[dim], "its channels are padded")
                 axes[dim] = None
-        return x.with_axes(axes)
+        self.pads_with_zeros = True
+        return x.with_axes(axes, x.constant)
 
     def _pixel_shuffle(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
         return self._blocks(x, args[1] ** 2)

@@ -85,7 +85,9 @@ def find_groups(model: nn.Module, trace: ChannelTrace) -> Grouping:
     held, ties = owners(model), _tied(model)
     groups: dict[tuple[tuple[str, int], ...], ChannelGroup] = {}
     for channel in found.values():
-        layers = list(dict.fromkeys(name.rpartition(".")[0] for name, a in channel if (name, a) in makers))
+        layers = list(
+            dict.fromkeys(name.rpartition(".")[0] for name, a in channel if (name, a) in makers)
+        )
         if not layers:
             continue
         reason = next(filter(None, (_refusal(held[n][0], n, ties) for n, _ in channel)), "")
@@ -134,6 +136,7 @@ def _unseen(model: nn.Module, trace: ChannelTrace) -> list[str]:
     return [
         path
         for path, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and path not in used
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+        and path not in used
         and max(module.weight.shape[:2]) > 1
     ]

@@ -38,19 +38,27 @@ class Products:
     Attributes:
         makers: (name of a weight, axis) for each axis that channels come out of.
         takers: the same for each axis that sums over the channels that go in.
-        consumers: name of a weight → its calls in eval mode.
+        in_eval: name of a weight → its calls in eval mode.
+        in_training: the same in training mode.
         readers: name of a weight without a bias → what takes its output: names of running means,
             and of other functions.
         norm_calls: name of a running mean → how often it was used in eval mode.
         scales: names of batch norms' γ.
+        pads_with_zeros: whether a function put zeros around channels, where constants do not hold.
     """
 
     makers: set[tuple[str, int]] = field(default_factory=set)
     takers: set[tuple[str, int]] = field(default_factory=set)
-    consumers: dict[str, list[Consumer]] = field(default_factory=dict)
+    in_eval: dict[str, list[Consumer]] = field(default_factory=dict)
+    in_training: dict[str, list[Consumer]] = field(default_factory=dict)
     readers: dict[str, list[str]] = field(default_factory=dict)
     norm_calls: dict[str, int] = field(default_factory=dict)
     scales: set[str] = field(default_factory=set)
+    pads_with_zeros: bool = False
+
+    def consumers(self, name: str) -> list[Consumer]:
+        """Return the calls that take in channels: in eval mode, else those that training adds."""
+        return self.in_eval.get(name) or self.in_training.get(name, [])
 
 
 def name_of(labels: Labels, axis: Axis) -> tuple[str, int] | None:
@@ -86,7 +94,7 @@ class ProductRules:
         else:
             made = self._grouped(x.axes[1], weight, values.shape, groups, is_transposed)
             if is_transposed:
-                gain = gain.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+                gain = gain.reshape(groups, -1, gain.shape[1]).transpose(1, 2).flatten(0, 1)
         is_padded = is_transposed or any(args[4])
         call = Consumer(gain, _given(x.constant, gain.shape[1] * groups), groups, is_padded)
         constant = self._call(call, bias, weight.axes[into], weight.axes[out], made)
@@ -174,8 +182,8 @@ class ProductRules:
         is_depthwise = call.groups > 1 and call.gain.shape[1] == 1
         if source is not None and not is_depthwise:
             self.products.takers.add(source)
-            if not self.in_training:
-                self.products.consumers.setdefault(source[0], []).append(call)
+            table = self.products.in_training if self.in_training else self.products.in_eval
+            table.setdefault(source[0], []).append(call)
         if made is None:
             return None
         if is_depthwise and len(made) == len(call.gain):

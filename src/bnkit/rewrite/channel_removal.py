@@ -123,7 +123,7 @@ def absorb(edits: Edits, products: Products, indices: Indices) -> Absorption:
     """
     done, held = Absorption(), owners(edits.model)
     for name, axis in sorted(products.takers & set(indices)):
-        calls = products.consumers.get(name, [])
+        calls = products.consumers(name)
         path = name.rpartition(".")[0]
         found = [_shift(call, indices[name, axis]) for call in calls]
         if not found or any(not torch.equal(shift, found[0][0]) for shift, _ in found):
@@ -182,7 +182,7 @@ def _add(
         return "its bias"
     readers = products.readers.get(name, [])
     mean = readers[0].removeprefix("=") if len(readers) == 1 and readers[0][:1] == "=" else ""
-    if mean and len(products.consumers[name]) == 1 and products.norm_calls.get(mean) == 1:
+    if mean and len(products.consumers(name)) == 1 and products.norm_calls.get(mean) == 1:
         norm, buffer = held[mean]
         old = norm._buffers[buffer]
         assert old is not None

@@ -74,7 +74,8 @@ def scores_of(
             continue
         for name, axis in axes:
             if (name, axis) not in magnitudes:
-                rows = tensors[name].detach().double().movedim(axis, 0).flatten(1)
+                rows = tensors[name].detach().double().movedim(axis, 0)
+                rows = rows.reshape(len(rows), -1)
                 magnitudes[name, axis] = torch.linalg.vector_norm(rows, dim=1).cpu()
         scores = [_mean(channel, axes, magnitudes) for channel in group.channels]
         found.append(scores if all(map(math.isfinite, scores)) else NOT_FINITE)
@@ -147,9 +148,7 @@ def _lowest(
 
 def _rounded(count: int, size: int, width: int, round_to: int) -> int:
     """Return the largest number to remove, up to `count`, that leaves a multiple."""
-    return next(
-        (less for less in range(count, 0, -1) if (size - less) * width % round_to == 0), 0
-    )
+    return next((less for less in range(count, 0, -1) if (size - less) * width % round_to == 0), 0)
 
 
 def _width(group: ChannelGroup, makers: set[tuple[str, int]]) -> int:

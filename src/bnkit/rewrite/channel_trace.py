@@ -82,12 +82,13 @@ class ChannelTrace:
             watch = _Watch(self.labels, self.products, dict(self._held), self._names, training)
             with watch:
                 output = model(*args, **kwargs)
+            self.products.pads_with_zeros |= watch.pads_with_zeros
             for tensor in tensors_in(output):
                 for axis in watch.layout(tensor).axes:
                     self.labels.keep(axis, _RETURNED)
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives each tensor that a function returns its layout."""
 
     def __init__(
@@ -98,7 +99,7 @@ class _Watch(TorchDispatchMode):
         names: dict[int, str],
         in_training: bool,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.labels, self.products = labels, products
         self._layouts, self._names = layouts, names
         self._kept: list[Tensor] = []
@@ -107,6 +108,11 @@ class _Watch(TorchDispatchMode):
         self._functions = FunctionRules(labels)
         self._weights = ProductRules(labels, products)
         self._weights.in_training = in_training
+
+    @property
+    def pads_with_zeros(self) -> bool:
+        """Whether a function put zeros around channels."""
+        return self._functions.pads_with_zeros
 
     def layout(self, tensor: Tensor) -> Layout:
         """Return what is known of a tensor."""
@@ -210,7 +216,7 @@ class _Watch(TorchDispatchMode):
                 constant = self._constant(func, args, kwargs, layout)
             return [layout.with_axes(axes, constant)]
         elif name in ("bmm", "baddbmm"):
-            return [self._batched(given[-2:], before[-2:], before)]
+            return [self._batched(before)]
         else:
             rule = self._functions.rule(name)
             if rule is not None and len(given) == 1:
@@ -247,10 +253,8 @@ class _Watch(TorchDispatchMode):
             )
         return None
 
-    def _batched(
-        self, pair: Sequence[Tensor], layouts: Sequence[Layout], every: Sequence[Layout]
-    ) -> Layout:
-        one, other = layouts
+    def _batched(self, every: Sequence[Layout]) -> Layout:
+        one, other = every[-2:]
         reason = "a product of two computed tensors sums over its channels"
         for layout in every[:-2]:
             self.labels.keep(layout.channels, reason)

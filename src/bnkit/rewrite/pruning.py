@@ -20,6 +20,7 @@ from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.pruning_report import Pruning, multiply_adds, parameter_count
 from bnkit.rewrite.removal_check import RemovalCheck, find_failing
+from bnkit.rewrite.result import Skipped
 
 _BY = (SCALE, NORM, RANDOM)
 _SCOPES = ("global", "layer")
@@ -242,10 +243,15 @@ def _remove(edits: Edits, result: Pruning, candidates: _Candidates, choice: Choi
         edits.changed(path, f"{before} → {after} channels")
     for path, where in absorbed.layers.items():
         edits.changed(path, f"the constants of removed channels went into {where}")
-    _say_absorption(result, absorbed)
+    _say_absorption(result, absorbed, candidates.trace.products.pads_with_zeros)
 
 
-def _say_absorption(result: Pruning, absorbed: Absorption) -> None:
+def _say_absorption(result: Pruning, absorbed: Absorption, pads_with_zeros: bool) -> None:
+    if absorbed.layers and pads_with_zeros:
+        result.notes.append(
+            "zero padding: a function puts zeros around channels, at which the constants of "
+            "removed channels are not exact"
+        )
     if absorbed.padded:
         result.notes.append(
             f"zero padding: in {_listed(absorbed.padded)} the constants of removed channels are "
@@ -259,8 +265,6 @@ def _say_absorption(result: Pruning, absorbed: Absorption) -> None:
 
 
 def _account(result: Pruning, candidates: _Candidates, choice: Choice) -> None:
-    from bnkit.rewrite.result import Skipped
-
     result.skipped += [Skipped(path, reason) for path, reason in candidates.skipped.items()]
     result.skipped += [Skipped(path, _UNSEEN) for path in candidates.unseen]
     error = candidates.trace.training_error

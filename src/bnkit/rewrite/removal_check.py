@@ -55,7 +55,7 @@ class RemovalCheck:
             self._tolerance = _OWN_DTYPE
         else:
             self._models, self._example = [double], example
-        self._models.append(_drawn(copy.deepcopy(self._models[0]), products))
+        self._models.append(_drawn(copy.deepcopy(self._models[0])))
 
     def failure(self, groups: Sequence[ChannelGroup], removed: Sequence[Sequence[int]]) -> str:
         """Return what goes wrong when channels are removed, as a clause; empty if nothing does."""
@@ -121,7 +121,9 @@ def find_failing(
         search(good[:middle])
         search(good[middle:])
         left = [number for number in good if number not in failing]
-        reason = check.failure([groups[n] for n in left], [removed[n] for n in left]) if left else ""
+        reason = (
+            check.failure([groups[n] for n in left], [removed[n] for n in left]) if left else ""
+        )
         if reason:  # each half is right alone, and both are not together
             failing.update(dict.fromkeys(left, reason))
 
@@ -130,7 +132,7 @@ def find_failing(
     return failing
 
 
-def _drawn(model: nn.Module, products: Products) -> nn.Module:
+def _drawn(model: nn.Module) -> nn.Module:
     """Give a model values under which no branch is silent, such as one whose γ began at zero."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
