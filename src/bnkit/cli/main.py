@@ -13,6 +13,7 @@ from bnkit.cli.bench import bench
 from bnkit.cli.check import check
 from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
+from bnkit.cli.prune import prune
 from bnkit.cli.rule import rule
 from bnkit.cli.study import study_app
 from bnkit.errors import BnkitError
@@ -32,6 +33,7 @@ app.command("explain", short_help="One batch through batch norm, with every numb
 app.command("bench", short_help="This machine, side by side with torch, as ratios.")(bench)
 app.command("check", short_help="Batch-norm mistakes in a model.")(check)
 app.command("describe", short_help="Every normalization layer of a model.")(describe)
+app.command("prune", short_help="Remove channels; a smaller dense model is left.")(prune)
 app.command("rule", short_help="What a rule of `check` finds, and why it matters.")(rule)
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnkit.rewrite.channel_labels import MIXED, Axis, Labels, Layout, joined, unknown
+from bnkit.rewrite.channel_labels import MIXED, Axis, Labels, Layout, unknown
 from bnkit.rewrite.channel_reshapes import reshaped
 
 # fmt: off
@@ -48,7 +49,17 @@ _ALONG = {"_softmax": 1, "_log_softmax": 1, "cumsum": 1, "cumprod": 1, "sort": 1
           "roll": 2}
 # fmt: on
 
-Rule = Callable[..., "Layout | list[Layout] | None"]
+
+@dataclass(frozen=True)
+class At:
+    """A call of a function: its arguments, the layout of its one tensor, and what it returned."""
+
+    args: Sequence[Any]
+    x: Layout
+    out: Any
+
+
+Rule = Callable[[At], "Layout | list[Layout]"]
 
 
 def moved(old: Layout, axes: Sequence[Axis]) -> Layout:
@@ -83,13 +94,13 @@ class FunctionRules:
         self.pads_with_zeros = False
 
     def rule(self, name: str) -> Rule | None:
-        """Return what a function of aten does, by its name: (args, layouts, results) → layout."""
+        """Return what a function of aten that takes one tensor does, by its name."""
         if name in _POOLING:
-            return lambda args, x, out: self.pooling(name, args, x)
+            return lambda at: self.pooling(name, at)
         if name in _REDUCTIONS:
-            return lambda args, x, out: self.reduction(name, args, x, out)
+            return lambda at: self.reduction(name, at)
         if name in _ALONG:
-            return lambda args, x, out: self.along(x, _one(args, _ALONG[name]))
+            return lambda at: self.along(at, _one(at.args, _ALONG[name]))
         return getattr(self, f"_{name.strip('_')}", None)
 
     def pointwise(self, shapes: Sequence[Sequence[int]], layouts: Sequence[Layout]) -> list[Axis]:
@@ -108,86 +119,86 @@ class FunctionRules:
             axes.append(next((axis for axis in found if axis is not None), None))
         return axes
 
-    def pooling(self, name: str, args: Sequence[Any], x: Layout) -> Layout:
+    def pooling(self, name: str, at: At) -> Layout:
         """Return the layout after pooling, interpolation or padding over space."""
         space = 1 if "1d" in name or name.endswith("1d") else 3 if "3d" in name else 2
-        first = len(x.axes) - space
-        for axis in x.axes[first:]:
+        first = len(at.x.axes) - space
+        for axis in at.x.axes[first:]:
             self.labels.keep(axis, f"{name} works along its channels")
-        axes = [axis if number < first else None for number, axis in enumerate(x.axes)]
-        is_counted = len(args) <= 5 or bool(args[5])
-        has_padding = name.startswith("avg_pool") and len(args) > 3 and any(_list(args[3]))
+        axes = [axis if number < first else None for number, axis in enumerate(at.x.axes)]
+        is_counted = len(at.args) <= 5 or bool(at.args[5])
+        has_padding = name.startswith("avg_pool") and len(at.args) > 3 and any(_list(at.args[3]))
         self.pads_with_zeros |= has_padding and is_counted
-        return x.with_axes(axes, x.constant)
+        return at.x.with_axes(axes, at.x.constant)
 
-    def reduction(self, name: str, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
+    def reduction(self, name: str, at: At) -> Layout:
         """Return the layout after a reduction over some axes."""
-        given = args[2] if name in ("norm", "linalg_vector_norm") and len(args) > 2 else None
-        given = args[1] if given is None and len(args) > 1 and name != "norm" else given
-        dims = set(range(len(x.axes)))
+        given = at.args[2] if name in ("norm", "linalg_vector_norm") and len(at.args) > 2 else None
+        given = at.args[1] if given is None and len(at.args) > 1 and name != "norm" else given
+        dims = set(range(len(at.x.axes)))
         if isinstance(given, int | list | tuple) and not isinstance(given, bool) and given != []:
-            dims = {number % max(len(x.axes), 1) for number in _list(given)}
+            dims = {number % max(len(at.x.axes), 1) for number in _list(given)}
         for number in dims:
-            self.labels.keep(x.axes[number], f"{name} is taken over its channels")
-        left = [None if n in dims else axis for n, axis in enumerate(x.axes)]
-        if out.dim() != len(x.axes):
+            self.labels.keep(at.x.axes[number], f"{name} is taken over its channels")
+        left = [None if n in dims else axis for n, axis in enumerate(at.x.axes)]
+        if at.out.dim() != len(at.x.axes):
             left = [axis for number, axis in enumerate(left) if number not in dims]
-        return x.with_axes(left, x.constant if name in _CONSTANT_REDUCTIONS else None)
+        return at.x.with_axes(left, at.x.constant if name in _CONSTANT_REDUCTIONS else None)
 
-    def along(self, x: Layout, dim: int) -> Layout:
+    def along(self, at: At, dim: int) -> Layout:
         """Return the layout after a function along one axis that keeps its length."""
-        self.labels.keep(x.axes[dim], "a function mixes or reorders its channels")
-        return x.with_axes(x.axes)
+        self.labels.keep(at.x.axes[dim], "a function mixes or reorders its channels")
+        return at.x.with_axes(at.x.axes)
 
-    def _view(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        return moved(x, reshaped(self.labels, x.axes, args[0].shape, out.shape))
+    def _view(self, at: At) -> Layout:
+        return moved(at.x, reshaped(self.labels, at.x.axes, at.args[0].shape, at.out.shape))
 
     _unsafe_view = _reshape = _reshape_alias = _view
 
-    def _expand(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        added: list[Axis] = [None] * (out.dim() - len(x.axes))
-        return moved(x, [*added, *x.axes])
+    def _expand(self, at: At) -> Layout:
+        added: list[Axis] = [None] * (at.out.dim() - len(at.x.axes))
+        return moved(at.x, [*added, *at.x.axes])
 
-    def _t(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        return moved(x, x.axes[::-1])
+    def _t(self, at: At) -> Layout:
+        return moved(at.x, at.x.axes[::-1])
 
-    def _permute(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        return moved(x, [x.axes[dim] for dim in args[1]])
+    def _permute(self, at: At) -> Layout:
+        return moved(at.x, [at.x.axes[dim] for dim in at.args[1]])
 
-    def _transpose(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        axes = list(x.axes)
-        axes[args[1]], axes[args[2]] = axes[args[2]], axes[args[1]]
-        return moved(x, axes)
+    def _transpose(self, at: At) -> Layout:
+        axes = list(at.x.axes)
+        axes[at.args[1]], axes[at.args[2]] = axes[at.args[2]], axes[at.args[1]]
+        return moved(at.x, axes)
 
-    def _squeeze(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        return moved(x, reshaped(self.labels, x.axes, args[0].shape, out.shape))
+    def _squeeze(self, at: At) -> Layout:
+        return moved(at.x, reshaped(self.labels, at.x.axes, at.args[0].shape, at.out.shape))
 
     _unsqueeze = _squeeze
 
-    def _select(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        dim = args[1] % len(x.axes)
-        self.labels.keep(x.axes[dim], "one of its channels is selected by its number")
-        return x.with_axes([a for n, a in enumerate(x.axes) if n != dim], x.constant)
+    def _select(self, at: At) -> Layout:
+        dim = at.args[1] % len(at.x.axes)
+        self.labels.keep(at.x.axes[dim], "one of its channels is selected by its number")
+        return at.x.with_axes([a for n, a in enumerate(at.x.axes) if n != dim], at.x.constant)
 
-    def _unbind(self, args: Sequence[Any], x: Layout, out: Sequence[Tensor]) -> list[Layout]:
-        dim = _one(args, 1, 0) % len(x.axes)
-        return [self._select((None, dim), x, tensor) for tensor in out]
+    def _unbind(self, at: At) -> list[Layout]:
+        dim = _one(at.args, 1, 0) % len(at.x.axes)
+        return [self._select(At((None, dim), at.x, tensor)) for tensor in at.out]
 
-    def _slice(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        dim = _one(args, 1, 0) % len(x.axes)
-        axes = list(x.axes)
-        if out.shape[dim] != args[0].shape[dim]:
+    def _slice(self, at: At) -> Layout:
+        dim = _one(at.args, 1, 0) % len(at.x.axes)
+        axes = list(at.x.axes)
+        if at.out.shape[dim] != at.args[0].shape[dim]:
             self.labels.keep(axes[dim], "its channels are sliced by their numbers")
             axes[dim] = None
-            return x.with_axes(axes, x.constant if x.axes[dim] is None else None)
-        return x.with_axes(axes, x.constant)
+            return at.x.with_axes(axes, at.x.constant if at.x.axes[dim] is None else None)
+        return at.x.with_axes(axes, at.x.constant)
 
-    def _split(self, args: Sequence[Any], x: Layout, out: Sequence[Tensor]) -> list[Layout]:
-        dim = _one(args, 2, 0) % len(x.axes)
-        sizes = [tensor.shape[dim] for tensor in out]
-        axis = x.axes[dim]
+    def _split(self, at: At) -> list[Layout]:
+        dim = _one(at.args, 2, 0) % len(at.x.axes)
+        sizes = [tensor.shape[dim] for tensor in at.out]
+        axis = at.x.axes[dim]
         if axis is None:
-            return [x.with_axes(x.axes, x.constant) for _ in out]
+            return [at.x.with_axes(at.x.axes, at.x.constant) for _ in at.out]
         if len(set(sizes)) != 1:
             self.labels.keep(axis, "its channels are split into unequal parts")
         starts = [sum(sizes[:number]) for number in range(len(sizes))]
@@ -196,43 +207,43 @@ class FunctionRules:
         for start, part in zip(starts, parts, strict=True):
             if len(set(sizes)) == 1:
                 self.labels.tie(parts[0], part, MIXED)
-            constant = None if x.constant is None else x.constant[start : start + len(part)]
-            axes = [part if n == dim and len(part) > 1 else a for n, a in enumerate(x.axes)]
+            constant = None if at.x.constant is None else at.x.constant[start : start + len(part)]
+            axes = [part if n == dim and len(part) > 1 else a for n, a in enumerate(at.x.axes)]
             if len(part) == 1:
                 self.labels.keep(part, "its channels are split into single ones")
                 axes[dim], constant = None, None
-            layouts.append(x.with_axes(axes, constant if x.channel_axis == dim else None))
+            layouts.append(at.x.with_axes(axes, constant if at.x.channel_axis == dim else None))
         return layouts
 
     _split_with_sizes = _split
 
-    def _glu(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        dim = _one(args, 1) % len(x.axes)
-        axis = x.axes[dim]
+    def _glu(self, at: At) -> Layout:
+        dim = _one(at.args, 1) % len(at.x.axes)
+        axis = at.x.axes[dim]
         if axis is None:
-            return x.with_axes(x.axes)
+            return at.x.with_axes(at.x.axes)
         half = len(axis) // 2
         self.labels.tie(axis[:half], axis[half:], MIXED)
-        return x.with_axes([axis[:half] if n == dim else a for n, a in enumerate(x.axes)])
+        return at.x.with_axes([axis[:half] if n == dim else a for n, a in enumerate(at.x.axes)])
 
-    def _repeat(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        times = list(args[1])
-        added: list[Axis] = [None] * (len(times) - len(x.axes))
-        padded = [*added, *x.axes]
+    def _repeat(self, at: At) -> Layout:
+        times = list(at.args[1])
+        added: list[Axis] = [None] * (len(times) - len(at.x.axes))
+        padded = [*added, *at.x.axes]
         axes = [None if a is None else a * n for a, n in zip(padded, times, strict=True)]
-        return moved(x, axes)
+        return moved(at.x, axes)
 
-    def _constant_pad_nd(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        axes = list(x.axes)
-        for dim, size in enumerate(args[0].shape):
-            if out.shape[dim] != size:
+    def _constant_pad_nd(self, at: At) -> Layout:
+        axes = list(at.x.axes)
+        for dim, size in enumerate(at.args[0].shape):
+            if at.out.shape[dim] != size:
                 self.labels.keep(axes[dim], "its channels are padded")
                 axes[dim] = None
         self.pads_with_zeros = True
-        return x.with_axes(axes, x.constant)
+        return at.x.with_axes(axes, at.x.constant)
 
-    def _pixel_shuffle(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        return self._blocks(x, args[1] ** 2)
+    def _pixel_shuffle(self, at: At) -> Layout:
+        return self._blocks(at.x, at.args[1] ** 2)
 
     def _blocks(self, x: Layout, size: int) -> Layout:
         """Tie each run of so many channels, which become one."""
@@ -244,13 +255,15 @@ class FunctionRules:
             self.labels.tie(axis[::size], axis[number::size], MIXED)
         return x.with_axes([axis[::size] if n == dim else a for n, a in enumerate(x.axes)])
 
-    def _pixel_unshuffle(self, args: Sequence[Any], x: Layout, out: Tensor) -> Layout:
-        dim = len(x.axes) - 3
+    def _pixel_unshuffle(self, at: At) -> Layout:
+        dim = len(at.x.axes) - 3
         axes = [
-            a if a is None or n != dim else tuple(label for label in a for _ in range(args[1] ** 2))
-            for n, a in enumerate(x.axes)
+            a
+            if a is None or n != dim
+            else tuple(label for label in a for _ in range(at.args[1] ** 2))
+            for n, a in enumerate(at.x.axes)
         ]
-        return moved(x, axes)
+        return moved(at.x, axes)
 
     def concatenated(
         self, layouts: Sequence[Layout], tensors: Sequence[Tensor], dim: int
@@ -283,11 +296,13 @@ class FunctionRules:
         # A part that keeps its size, such as the input itself, needs labels to be counted past.
         filled = []
         for axis, size in zip(axes, sizes, strict=True):
-            if axis is None:
-                axis = self.labels.new("", 0, size)
-                self.labels.keep(axis, "it is concatenated from what is no layer's output")
-            filled.append((axis, size))
-        return joined(filled)
+            filled.append(self._placeholders(size) if axis is None else axis)
+        return tuple(label for part in filled for label in part)
+
+    def _placeholders(self, size: int) -> tuple[int, ...]:
+        axis = self.labels.new("", 0, size)
+        self.labels.keep(axis, "it is concatenated from what is no layer's output")
+        return axis
 
 
 def _list(value: Any) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -113,30 +112,29 @@ def _tied(model: nn.Module) -> dict[str, str]:
 
 def _refusal(module: nn.Module, name: str, ties: Mapping[str, str]) -> str:
     """Return why a parameter or buffer must keep its shape; empty if it may lose channels."""
-    path = name.rpartition(".")[0]
-    if name in ties:
-        return f"{name} is tied to {ties[name]}"
-    if isinstance(module, nn.utils.parametrize.ParametrizationList) or is_parametrized(module):
-        return f"{path or 'the model'} has a parametrization"
-    if any(getattr(module, table) for table in _HOOKS):
-        return f"{path} has hooks, which may count on the number of its channels"
-    if isinstance(module, torch.jit.ScriptModule):
-        return f"{path} is TorchScript"
-    home = type(module).__module__
-    if home.startswith("torch.nn.") and not isinstance(module, _RESIZED):
-        return f"{path} is a {type(module).__name__}, whose channels are not removed"
+    path = name.rpartition(".")[0] or "the model"
     tensor = module._parameters.get(name.rpartition(".")[2])
-    if tensor is not None and type(tensor) is not nn.Parameter:
-        return f"{name} is a {type(tensor).__name__}"
-    return ""
+    home, kind = type(module).__module__, type(module).__name__
+    is_parametrization = isinstance(module, nn.utils.parametrize.ParametrizationList)
+    reasons = {
+        f"{name} is tied to {ties.get(name)}": name in ties,
+        f"{path} has a parametrization": is_parametrization or is_parametrized(module),
+        f"{path} has hooks, which may count on the number of its channels": any(
+            getattr(module, table) for table in _HOOKS
+        ),
+        f"{path} is a {kind}, whose channels are not removed": home.startswith("torch.nn.")
+        and not isinstance(module, _RESIZED),
+        f"{name} is no plain parameter": tensor is not None and type(tensor) is not nn.Parameter,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _unseen(model: nn.Module, trace: ChannelTrace) -> list[str]:
-    used = {name.rpartition(".")[0] for name, _ in trace.products.makers | trace.products.takers}
+    used = [name for name, _ in trace.products.makers | trace.products.takers]
     return [
         path
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
-        and path not in used
+        and not any(name.startswith(f"{path}." if path else "") for name in used)
         and max(module.weight.shape[:2]) > 1
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -106,13 +106,3 @@ class Layout:
 def unknown(size: int) -> Tensor:
     """Return the constant of channels of which none is known."""
     return torch.full((size,), torch.nan, dtype=torch.float64)
-
-
-def joined(axes: Iterable[tuple[Axis, int]]) -> Axis:
-    """Return the labels of axes one after another, or None if some of them have none."""
-    found: list[int] = []
-    for axis, _ in axes:
-        if axis is None:
-            return None
-        found += axis
-    return tuple(found)

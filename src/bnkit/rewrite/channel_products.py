@@ -97,9 +97,9 @@ class ProductRules:
                 gain = gain.reshape(groups, -1, gain.shape[1]).transpose(1, 2).flatten(0, 1)
         is_padded = is_transposed or any(args[4])
         call = Consumer(gain, _given(x.constant, gain.shape[1] * groups), groups, is_padded)
-        constant = self._call(call, bias, weight.axes[into], weight.axes[out], made)
+        constant = self._call(call, bias, weight.axes[into], made)
         axes = [None] * len(x.axes)
-        name = name_of(self.labels, weight.axes[out]) or ("", 0)
+        name = name_of(self.labels, made) or ("", 0)
         return Layout((axes[0], made, *axes[2:]), constant, made_by="" if bias else name[0])
 
     def _grouped(
@@ -121,10 +121,12 @@ class ProductRules:
                 return rows
             labels.keep(columns, _DEPTHWISE)
             return tuple(label for label in rows for _ in range(shape[1]))
-        inner = rows if is_transposed else columns
+        inner = rows[:per_group] if is_transposed else columns
         for start in range(0, len(x), per_group):
             part = x[start : start + per_group]
-            labels.tie(part, rows[start : start + per_group] if is_transposed else inner, MIXED)
+            labels.tie(part, inner, MIXED)
+            if is_transposed:
+                labels.tie(part, rows[start : start + per_group], MIXED)
         return self._evenly(rows, columns, groups, is_transposed)
 
     def _evenly(self, rows: Axis, columns: Axis, groups: int, is_transposed: bool) -> Axis:
@@ -157,26 +159,24 @@ class ProductRules:
         gain = values.detach().double().t()
         made = weight.axes[1]
         call = Consumer(gain, _given(x.constant, gain.shape[1]))
-        constant = self._call(call, bias, weight.axes[0], made, made)
+        constant = self._call(call, bias, weight.axes[0], made)
         name = name_of(self.labels, made) or ("", 0)
         if x.axes[0] is not None:
             constant = None
         return Layout((x.axes[0], made), constant, made_by="" if bias else name[0])
 
-    def _call(
-        self, call: Consumer, bias: Layout | None, into: Axis, out: Axis, made: Axis
-    ) -> Tensor | None:
+    def _call(self, call: Consumer, bias: Layout | None, into: Axis, made: Axis) -> Tensor | None:
         """Note a call of a layer, and return the constants of its output's channels.
 
         Args:
             call: what it takes.
             bias: of the layer.
-            into, out: the axes of its weight.
-            made: the labels of its output.
+            into: the axis of its weight that sums over its input's channels.
+            made: the labels of its output, which are those of the other axis.
         """
         if bias is not None:
             self.labels.tie(made, bias.axes[0], MIXED)
-        origin, source = name_of(self.labels, out), name_of(self.labels, into)
+        origin, source = name_of(self.labels, made), name_of(self.labels, into)
         if origin is not None:
             self.products.makers.add(origin)
         is_depthwise = call.groups > 1 and call.gain.shape[1] == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bnkit.inspection.nested_tensors import tensors_in
 from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, as_call, uncompiled
-from bnkit.rewrite.channel_functions import NOT_CONSTANT, POINTWISE, FunctionRules
+from bnkit.rewrite.channel_functions import NOT_CONSTANT, POINTWISE, At, FunctionRules
 from bnkit.rewrite.channel_labels import Labels, Layout, unknown
 from bnkit.rewrite.channel_products import ProductRules, Products
 
@@ -127,7 +128,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__ if hasattr(func, "overloadpacket") else str(func)
         self._read(name, given, before, args)
-        found = self._follow(name, func, list(args), kwargs, given, before, result)
+        found = self._follow(_Call(name, func, list(args), kwargs, given, before, result))
         made = tensors_in(result)
         is_held = bool(before) and all(layout.is_held for layout in before)
         for number, tensor in enumerate(made):
@@ -189,69 +190,66 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for other in self._by_storage.get(value.untyped_storage()._cdata, []):
                 self.labels.keep(self._layouts[other].channels, "it is written into in place")
 
-    def _follow(
-        self,
-        name: str,
-        func: Any,
-        args: list[Any],
-        kwargs: dict[str, Any],
-        given: list[Tensor],
-        before: list[Layout],
-        result: Any,
-    ) -> list[Layout]:
-        if not any(layout.channels for layout in before):
+    def _follow(self, call: _Call) -> list[Layout]:
+        """Return the layouts of what a function returned; where none can be told, channels stay."""
+        if not any(layout.channels for layout in call.before):
             return []
-        if name in ("convolution", "mm", "addmm", "linear") or "batch_norm" in name:
-            found = self._product(name, args)
-            if found is not None:
-                return [found]
-        elif name == "cat":
-            dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
-            return [self._functions.concatenated(before, given, dim)]
-        elif torch.Tag.pointwise in func.tags or name in POINTWISE:
-            axes = self._functions.pointwise([t.shape for t in given], before)
-            layout = Layout(tuple(axes))
-            constant = None
-            if name not in NOT_CONSTANT and not self._in_training:
-                constant = self._constant(func, args, kwargs, layout)
-            return [layout.with_axes(axes, constant)]
-        elif name in ("bmm", "baddbmm"):
-            return [self._batched(before)]
-        else:
-            rule = self._functions.rule(name)
-            if rule is not None and len(given) == 1:
-                out = result if name in _SEVERAL else tensors_in(result)[0]
-                layouts = rule(args, before[0], out)
-                if layouts is not None:
-                    several = layouts if isinstance(layouts, list) else [layouts] * 2
-                    return several
-        for layout in before:
-            self.labels.keep(layout.channels, f"{name} is no function whose channels are followed")
-        return []
+        found = self._found(call)
+        if found is None:
+            reason = f"{call.name} is no function whose channels are followed"
+            for layout in call.before:
+                self.labels.keep(layout.channels, reason)
+            return []
+        # A second tensor is laid out as the first: the indices of a maximum, a noise.
+        return found if isinstance(found, list) else [found, found]
 
-    def _product(self, name: str, args: list[Any]) -> Layout | None:
-        def of(value: Any) -> Layout | None:
-            return self.layout(value) if isinstance(value, Tensor) else None
-
-        if name == "convolution":
-            x, weight = self.layout(args[0]), self.layout(args[1])
-            if len(x.axes) != len(weight.axes) or not weight.is_held:
-                return None
-            return self._weights.convolution(x, weight, of(args[2]), args[1], args)
-        if name == "mm":
-            x, weight = self.layout(args[0]), self.layout(args[1])
-            return self._weights.product(x, weight, None, args[1])
-        if name == "addmm":
-            bias, x, weight = (self.layout(value) for value in args[:3])
-            if len(bias.axes) != 1:
-                return None
-            return self._weights.product(x, weight, bias, args[2])
+    def _found(self, call: _Call) -> Layout | list[Layout] | None:
+        name, args = call.name, call.args
+        rule = self._functions.rule(name) if len(call.given) == 1 else None
         if "batch_norm" in name and "backward" not in name:
-            mean = self._names.get(id(args[3]), "") if len(args) > 3 else ""
-            return self._weights.batch_norm(
-                self.layout(args[0]), [of(value) for value in args[1:5]], mean
-            )
-        return None
+            found: Layout | list[Layout] | None = self._batch_norm(args)
+        elif name in _PRODUCTS:
+            found = _PRODUCTS[name](self, args)
+        elif name == "cat":
+            dim = args[1] if len(args) > 1 else call.kwargs.get("dim", 0)
+            found = self._functions.concatenated(call.before, call.given, dim)
+        elif torch.Tag.pointwise in call.func.tags or name in POINTWISE:
+            found = self._pointwise(call)
+        elif name in ("bmm", "baddbmm"):
+            found = self._batched(call.before)
+        else:
+            made = tensors_in(call.result)
+            out = made if name in _SEVERAL else made[0] if made else None
+            found = rule(At(args, call.before[0], out)) if rule and made else None
+        return found
+
+    def _pointwise(self, call: _Call) -> Layout:
+        axes = self._functions.pointwise([tensor.shape for tensor in call.given], call.before)
+        layout = Layout(tuple(axes))
+        if call.name in NOT_CONSTANT:
+            return layout
+        return layout.with_axes(axes, self._constant(call.func, call.args, call.kwargs, layout))
+
+    def _of(self, value: Any) -> Layout | None:
+        return self.layout(value) if isinstance(value, Tensor) else None
+
+    def _batch_norm(self, args: Sequence[Any]) -> Layout:
+        mean = self._names.get(id(args[3]), "") if len(args) > 3 else ""
+        held = [self._of(value) for value in args[1:5]]
+        return self._weights.batch_norm(self.layout(args[0]), held, mean)
+
+    def _convolution(self, args: Sequence[Any]) -> Layout | None:
+        x, weight = self.layout(args[0]), self.layout(args[1])
+        if not weight.is_held:
+            return None
+        return self._weights.convolution(x, weight, self._of(args[2]), args[1], args)
+
+    def _mm(self, args: Sequence[Any]) -> Layout:
+        return self._weights.product(self.layout(args[0]), self.layout(args[1]), None, args[1])
+
+    def _addmm(self, args: Sequence[Any]) -> Layout | None:
+        bias, x, weight = (self.layout(value) for value in args[:3])
+        return self._weights.product(x, weight, bias, args[2]) if len(bias.axes) == 1 else None
 
     def _batched(self, every: Sequence[Layout]) -> Layout:
         one, other = every[-2:]
@@ -304,4 +302,22 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found.double().expand(len(axis)).masked_fill(hidden, torch.nan)
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call of a function of aten, with the tensors it was given and their layouts then."""
+
+    name: str
+    func: Any
+    args: list[Any]
+    kwargs: dict[str, Any]
+    given: list[Tensor]
+    before: list[Layout]
+    result: Any
+
+
+_PRODUCTS: dict[str, Callable[[_Watch, Sequence[Any]], Layout | None]] = {
+    "convolution": _Watch._convolution,
+    "mm": _Watch._mm,
+    "addmm": _Watch._addmm,
+}
 _SEVERAL = {"split", "split_with_sizes", "unbind"}
