@@ -19,6 +19,7 @@ _RESIZED = (
     nn.modules.batchnorm._NormBase,
     nn.PReLU,
 )
+_UNSEEN = "it took no part in the forward on the example, so what feeds it is not known"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -48,12 +49,12 @@ class Grouping:
     Attributes:
         groups: those that can be pruned.
         refused: path of a layer → why its output channels, or some of them, cannot.
-        unseen: paths of the layers that took part in no forward.
+        unseen: path of a layer whose weight was not seen in a forward → why.
     """
 
     groups: list[ChannelGroup]
     refused: dict[str, str]
-    unseen: list[str]
+    unseen: dict[str, str]
 
 
 def owners(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
@@ -96,7 +97,7 @@ def find_groups(model: nn.Module, trace: ChannelTrace) -> Grouping:
             continue
         group = groups.setdefault(tuple(sorted(channel)), ChannelGroup(layers))
         group.channels.append(channel)
-    return Grouping(list(groups.values()), refused, _unseen(model, trace))
+    return Grouping(list(groups.values()), refused, _unseen(model, trace, ties))
 
 
 def _tied(model: nn.Module) -> dict[str, str]:
@@ -107,7 +108,12 @@ def _tied(model: nn.Module) -> dict[str, str]:
             for key, tensor in table.items():
                 if tensor is not None:
                     places.setdefault(id(tensor), []).append(f"{path}.{key}" if path else key)
-    return {name: names[1] for names in places.values() if len(names) > 1 for name in names[:1]}
+    return {
+        name: next(other for other in names if other != name)
+        for names in places.values()
+        if len(names) > 1
+        for name in names
+    }
 
 
 def _refusal(module: nn.Module, name: str, ties: Mapping[str, str]) -> str:
@@ -129,12 +135,16 @@ def _refusal(module: nn.Module, name: str, ties: Mapping[str, str]) -> str:
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _unseen(model: nn.Module, trace: ChannelTrace) -> list[str]:
+def _unseen(model: nn.Module, trace: ChannelTrace, ties: Mapping[str, str]) -> dict[str, str]:
     used = [name for name, _ in trace.products.makers | trace.products.takers]
-    return [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
-        and not any(name.startswith(f"{path}." if path else "") for name in used)
-        and max(module.weight.shape[:2]) > 1
-    ]
+    found: dict[str, str] = {}
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) or any(
+            name.startswith(prefix) for name in used
+        ):
+            continue
+        reason = _refusal(module, f"{prefix}weight", ties)
+        if reason or max(module.weight.shape[:2]) > 1:
+            found[path] = reason or _UNSEEN
+    return found

@@ -25,7 +25,6 @@ from bnkit.rewrite.result import Skipped
 _BY = (SCALE, NORM, RANDOM)
 _SCOPES = ("global", "layer")
 _SHOWN = 5
-_UNSEEN = "it took no part in the forward on the example, so what feeds it is not known"
 _OPTIMIZER = (
     "an optimizer that was built before holds the old parameters: build a new one to fine-tune"
 )
@@ -167,7 +166,7 @@ class _Candidates:
         named = chosen_layers(model, layers, _is_layer, "conv or linear layer")
         self.trace = ChannelTrace(model, example)
         found = find_groups(model, self.trace)
-        self.skipped = {p: f"{reason}" for p, reason in found.refused.items() if p in named}
+        self.skipped = {p: reason for p, reason in found.refused.items() if p in named}
         self._check = RemovalCheck(model, example, self.trace.products)
         self.groups: list[ChannelGroup] = []
         self.scores: list[list[float]] = []
@@ -185,7 +184,9 @@ class _Candidates:
             else:
                 self.groups.append(group)
                 self.scores.append(scores)
-        self.unseen = [path for path in found.unseen if path in named]
+        for path, reason in found.unseen.items():
+            if path in named:
+                self.skipped.setdefault(path, reason)
 
     @property
     def size(self) -> int:
@@ -266,7 +267,6 @@ def _say_absorption(result: Pruning, absorbed: Absorption, pads_with_zeros: bool
 
 def _account(result: Pruning, candidates: _Candidates, choice: Choice) -> None:
     result.skipped += [Skipped(path, reason) for path, reason in candidates.skipped.items()]
-    result.skipped += [Skipped(path, _UNSEEN) for path in candidates.unseen]
     error = candidates.trace.training_error
     if error:
         reason = f"what only training uses was not followed: there the model raised {error}"
