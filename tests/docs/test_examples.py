@@ -14,6 +14,7 @@ PRINTED = {
     "accelerate.py": ["0.1: the ReLU after it fused", "runs 2 times", "3 of 3 batch norms"],
     "against_the_reference.py": ["here: eager", "largest difference of any gradient: "],
     "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
+    "prune.py": ["0: 12 → 8 channels", "went into its bias", "parameters: 1,445 → 965"],
     "remove_batch_norm.py": ["1: batch norm removed", "0: bias of zeros added", "Identity()"],
 }
 

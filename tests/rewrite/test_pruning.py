@@ -279,7 +279,7 @@ def test_layers_are_chosen_by_pattern() -> None:
     model, example = trained(build), example_of(make)
     rewrite = bnkit.prune(model, example, amount=0.5, layers="layer1.*.conv1")
     assert rewrite.channels.keys() == {"layer1.0.conv1", "layer1.1.conv1"}
-    with pytest.raises(RewriteError, match="layer1.0.conv1, which is not named|go with those of"):
+    with pytest.raises(RewriteError, match="go with those of"):
         bnkit.prune(model, example, amount=0.5, layers="layer1.0.conv2")
     with pytest.raises(RewriteError, match="names no conv or linear layer"):
         bnkit.prune(model, example, amount=0.5, layers="layer9")

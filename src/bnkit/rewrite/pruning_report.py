@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnkit.inspection.trace import Example, as_call
 from bnkit.rewrite.channel_trace import followed_mode
@@ -51,10 +54,37 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def multiply_adds(model: nn.Module, example: Example) -> int:
-    """Return the multiply-adds of convolutions and matrix products in a forward in eval mode."""
+    """Return the multiply-adds of convolutions and matrix products in a forward in eval mode.
+
+    Zeros that a convolution pads with are counted as if they were multiplied; a fused attention or
+    recurrent layer is not looked into.
+    """
     args, kwargs = as_call(example)
     with followed_mode(model, example, training=False):
-        counter = FlopCounterMode(display=False)
+        counter = _Counter()
         with counter:
             model(*args, **kwargs)
-        return int(counter.get_total_flops()) // 2
+    return counter.count
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts multiply-adds while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name == "convolution":
+            is_transposed = bool(args[6])
+            places = args[0] if is_transposed else result
+            self.count += places.numel() * math.prod(args[1].shape[1:])
+        elif name in ("mm", "bmm"):
+            self.count += result.numel() * args[0].shape[-1]
+        elif name in ("addmm", "baddbmm"):
+            self.count += result.numel() * args[1].shape[-1]
+        return result
