@@ -137,6 +137,38 @@ class DividesByCount(nn.Module):
         return self.second(y / y.shape[1])
 
 
+class WritesInPlace(nn.Module):
+    """Writes into single channels and rows, and a convolution called as a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = unit(3, 8)[:2], unit(8, 8, 3)[:2]
+        self.third = nn.Conv2d(8, 4, 1)
+        self.kernel = nn.Parameter(torch.randn(6, 8, 3, 3))
+        self.fc = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        y[:, 0] += 2
+        z = self.second(y)
+        z[:, :, 0] = 0
+        third = F.elu(self.third(z.clamp_(-1, 1)), inplace=True)
+        other = F.conv2d(y, self.kernel)
+        return self.fc(torch.cat([third.amax((2, 3)), other.mean((2, 3))], 1))
+
+
+def instances() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.InstanceNorm2d(8, affine=True),
+        nn.ReLU(),
+        unit(8, 8),
+        nn.PixelShuffle(2),
+        unit(2, 6),
+        nn.Conv2d(6, 2, 1),
+    )
+
+
 class Siamese(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -211,6 +243,8 @@ PRUNABLE = {
     "layer-scale": Prunable(lambda: Head(nn.Sequential(unit(3, 8), LayerScale()), 8)),
     "hard-coded": Prunable(lambda: Head(HardCoded(), 8), ("body.second.0",)),
     "divides-by-count": Prunable(lambda: Head(DividesByCount(), 8), ("body.first.0",)),
+    "writes-in-place": Prunable(WritesInPlace, ("first.0",)),
+    "instances": Prunable(instances),
     "siamese": Prunable(Siamese),
     "training-branch": Prunable(TrainingBranch),
     "flattened": Prunable(flattened),

@@ -84,7 +84,7 @@ class ProductRules:
         """Return the layout of what aten's convolution returns."""
         is_transposed, groups = bool(args[6]), int(args[8])
         into, out = (0, 1) if is_transposed else (1, 0)
-        gain = values.detach().double().flatten(2).sum(2)
+        gain = values.detach().cpu().double().flatten(2).sum(2)
         if is_transposed:
             gain = gain / torch.tensor(args[3]).prod()
         if groups == 1:
@@ -156,7 +156,7 @@ class ProductRules:
             self.labels.keep(x.axes[1], "a product of weights sums over its channels")
             return Layout((x.axes[0], weight.axes[1]), is_held=True)
         assert values is not None
-        gain = values.detach().double().t()
+        gain = values.detach().cpu().double().t()
         made = weight.axes[1]
         call = Consumer(gain, _given(x.constant, gain.shape[1]))
         constant = self._call(call, bias, weight.axes[0], made)

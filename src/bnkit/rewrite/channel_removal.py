@@ -155,7 +155,6 @@ def _shift(call: Consumer, gone: Sequence[int]) -> tuple[Tensor, bool]:
     constants = by_group[:, columns]
     is_known = not bool(constants.isnan().any())
     gains = call.gain.reshape(call.groups, outputs // call.groups, per_group)[:, :, columns]
-    gains = gains.to(constants.device)
     shift = torch.einsum("goi,gi->go", gains, constants.nan_to_num(0.0))
     return shift.flatten(), is_known
 
@@ -178,7 +177,7 @@ def _add(
     if bias is not None:
         if f"{path}.bias".lstrip(".") not in held or _is_tied(edits.model, bias):
             return ""
-        edits.set_values(bias, (bias.detach().double() + shift.to(bias.device)).to(bias.dtype))
+        edits.set_values(bias, (bias.detach().cpu().double() + shift).to(bias.dtype))
         return "its bias"
     readers = products.readers.get(name, [])
     mean = readers[0].removeprefix("=") if len(readers) == 1 and readers[0][:1] == "=" else ""
@@ -186,7 +185,7 @@ def _add(
         norm, buffer = held[mean]
         old = norm._buffers[buffer]
         assert old is not None
-        edits.set_values(old, (old.double() - shift.to(old.device)).to(old.dtype))
+        edits.set_values(old, (old.cpu().double() - shift).to(old.dtype))
         return f"the running mean of {mean.rpartition('.')[0]}"
     if type(module).forward not in _OWN_FORWARDS:
         return ""  # another forward may not read a bias
@@ -194,7 +193,7 @@ def _add(
     gone = _gone_outputs(module, indices.get((name, out), []), out)
     weight = module.weight
     assert isinstance(weight, Tensor)
-    value = shift[kept(len(shift), gone)].to(weight.device, weight.dtype)
+    value = shift[kept(len(shift), gone)].to(weight.dtype).to(weight.device)
     edits.set_parameter(module, "bias", value, requires_grad=weight.requires_grad)
     return "a bias that it did not have"
 

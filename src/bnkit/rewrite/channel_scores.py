@@ -74,9 +74,9 @@ def scores_of(
             continue
         for name, axis in axes:
             if (name, axis) not in magnitudes:
-                rows = tensors[name].detach().double().movedim(axis, 0)
+                rows = tensors[name].detach().cpu().double().movedim(axis, 0)
                 rows = rows.reshape(len(rows), -1)
-                magnitudes[name, axis] = torch.linalg.vector_norm(rows, dim=1).cpu()
+                magnitudes[name, axis] = torch.linalg.vector_norm(rows, dim=1)
         scores = [_mean(channel, axes, magnitudes) for channel in group.channels]
         found.append(scores if all(map(math.isfinite, scores)) else NOT_FINITE)
     return found

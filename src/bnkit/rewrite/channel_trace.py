@@ -67,7 +67,7 @@ class ChannelTrace:
             self.axes[name] = axes
             layout = Layout(axes, is_held=True)
             if layout.channel_axis is not None and tensor.is_floating_point():
-                layout = layout.with_axes(axes, tensor.detach().double().cpu().flatten())
+                layout = layout.with_axes(axes, tensor.detach().cpu().double().flatten())
             self._held[id(tensor)] = layout
         self._names = {id(t): name for name, t in [*model.named_parameters()]}
         self._names |= {id(t): name for name, t in model.named_buffers()}
@@ -284,7 +284,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     hidden = hidden | known.constant.isnan()
                     return known.constant.clone()
             if value.numel() == 1 and known.is_held:
-                return value.detach().double().cpu().reshape(())
+                return value.detach().cpu().double().reshape(())
             hidden = torch.ones_like(hidden)
             return unknown(len(axis))
 
