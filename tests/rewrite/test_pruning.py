@@ -359,6 +359,17 @@ def test_wrong_arguments_are_told(options: dict[str, Any], said: str) -> None:
         bnkit.prune(trained(unpadded), torch.randn(2, 3, 8, 8), amount=0.3, **options)
 
 
+def test_it_works_within_inference_mode() -> None:
+    model, x = trained(unpadded, zeros=3), torch.randn(2, 3, 8, 8)
+    expected = bnkit.prune(model, x, amount=0.3)
+    with torch.inference_mode():
+        found = bnkit.prune(trained(unpadded, zeros=3), x, amount=0.3)
+    assert found.channels == expected.channels
+    assert found.multiply_adds_after == expected.multiply_adds_after
+    assert found.relative_difference is not None
+    assert found.relative_difference < 1e-5
+
+
 def test_examples_that_do_not_fit_are_told() -> None:
     with pytest.raises(ForwardError, match="forward raised"):
         bnkit.prune(trained(unpadded), torch.randn(2, 4, 8, 8), amount=0.3)

@@ -38,6 +38,18 @@ def followed_mode(model: nn.Module, *inputs: Any, training: bool) -> Iterator[No
         yield
 
 
+def is_composite(func: Any) -> bool:
+    """Return whether a function is made of others that a dispatch mode would rather see.
+
+    Outside of `torch.inference_mode` it sees those only.
+    """
+    # Decompositions that are written in Python for compilers are left out.
+    if not isinstance(func, torch._ops.OpOverload):
+        return False
+    name: str = func.name()  # type: ignore[no-untyped-call]
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"))
+
+
 class ChannelTrace:
     """The channels of a model, followed through one forward in eval mode and one in training mode.
 
@@ -123,6 +135,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if is_composite(func):
+            with self:
+                return func.decompose(*args, **kwargs)
         given = tensors_in([list(args), kwargs])
         before = [self.layout(tensor) for tensor in given]
         result = func(*args, **kwargs)

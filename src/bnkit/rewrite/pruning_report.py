@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnkit.inspection.trace import Example, as_call
-from bnkit.rewrite.channel_trace import followed_mode
+from bnkit.rewrite.channel_trace import followed_mode, is_composite
 from bnkit.rewrite.result import Rewrite
 
 
@@ -77,6 +77,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
+        if is_composite(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         if name == "convolution":
