@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bnkit.rewrite.freezing import freeze as freeze
     from bnkit.rewrite.freezing import unfreeze as unfreeze
     from bnkit.rewrite.loading import load as load
+    from bnkit.rewrite.pruning import prune as prune
     from bnkit.rewrite.recalibration import recalibrate as recalibrate
     from bnkit.rewrite.removal import remove as remove
     from bnkit.rewrite.statistics_guard import frozen_statistics as frozen_statistics
@@ -59,6 +60,7 @@ __getattr__, __dir__ = attach(
         "lab": "bnkit.lab",
         "load": "bnkit.rewrite.loading",
         "recalibrate": "bnkit.rewrite.recalibration",
+        "prune": "bnkit.rewrite.pruning",
         "remove": "bnkit.rewrite.removal",
         "unfreeze": "bnkit.rewrite.freezing",
         "use_kernel": "bnkit.kernels.dispatch",

@@ -17,6 +17,7 @@ PRINTED = {
     "freeze.py": ["0.1: frozen", "three steps: True", "no longer frozen", "batches counted: 0"],
     "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
     "recalibrate.py": ["off by up to", "2 passes over 3 batches", "largest shift: "],
+    "prune.py": ["0: 12 → 8 channels", "went into its bias", "parameters: 1,445 → 965"],
     "remove_batch_norm.py": ["1: batch norm removed", "0: bias of zeros added", "Identity()"],
 }
 

@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnkit.rewrite import Rewrite, accelerate, adapt, fold, freeze, recalibrate, remove, unfreeze
+from bnkit.rewrite import (
+    Rewrite,
+    accelerate,
+    adapt,
+    fold,
+    freeze,
+    prune,
+    recalibrate,
+    remove,
+    unfreeze,
+)
 
 Make = Callable[..., Rewrite]
 
@@ -24,11 +34,13 @@ class RewriteCase:
         make: (model, example, inplace=…) → the rewrite.
         prepare: puts a model into the mode that the rewrite requires.
         is_replayable: whether its result can be saved and loaded.
+        refuses: names of models on which it has nothing to do that it could prove.
     """
 
     make: Make
     prepare: Callable[[nn.Module], Any] = nn.Module.eval
     is_replayable: bool = True
+    refuses: tuple[str, ...] = ()
 
 
 def _adapt(model: nn.Module, example: Tensor, *, inplace: bool = False) -> Rewrite:
@@ -65,6 +77,10 @@ REWRITES: dict[str, RewriteCase] = {
     "freeze": RewriteCase(_freeze, prepare=nn.Module.train),
     "recalibrate": RewriteCase(_recalibrate),
     "recalibrate-sequentially": RewriteCase(_recalibrate_sequentially),
+    # All channels of these are returned, or made by weights that are tied.
+    "prune": RewriteCase(
+        partial(prune, amount=0.4, by="norm"), refuses=("residual", "shared-and-tied")
+    ),
     "remove": RewriteCase(remove),
     "unfreeze": RewriteCase(_unfreeze, prepare=_frozen),
 }
@@ -125,6 +141,24 @@ class BeforePadding(nn.Sequential):
         )
 
 
+class Branches(nn.Module):
+    """A concatenation, a depthwise conv, a shared activation, a loop, and layers without biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 6, 1, bias=False)
+        self.right = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm, self.relu = nn.BatchNorm2d(10), nn.ReLU()
+        self.depthwise = nn.Conv2d(10, 10, 3, groups=10, bias=False)
+        self.mix = nn.Conv2d(10, 5, 1, bias=False)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(torch.cat([branch(x) for branch in (self.left, self.right)], 1)))
+        x = self.relu(self.mix(self.depthwise(x)))
+        return self.head(x.mean((2, 3)))
+
+
 def _pass_on(_: nn.Module, __: Any, output: Tensor) -> Tensor:
     return output * 1.0
 
@@ -156,5 +190,6 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "residual": (_built(Residual), torch.randn(4, 3, 8, 8)),
     "shared-and-tied": (_built(SharedAndTied), torch.randn(8, 6)),
     "before-padding": (_built(BeforePadding), torch.randn(2, 4, 7, 6)),
+    "branches": (_built(Branches), torch.randn(4, 3, 6, 6)),
     "hooked": (_built(Hooked), torch.randn(4, 4, 9)),
 }

@@ -17,6 +17,7 @@ from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
 from bnkit.cli.fold import fold
 from bnkit.cli.freeze import freeze
+from bnkit.cli.prune import prune
 from bnkit.cli.recalibrate import recalibrate
 from bnkit.cli.rule import rule
 from bnkit.cli.study import study_app
@@ -39,6 +40,7 @@ app.command("bench", short_help="This machine, side by side with torch, as ratio
 app.command("check", short_help="Batch-norm mistakes in a model.")(check)
 app.command("describe", short_help="Every normalization layer of a model.")(describe)
 app.command("fold", short_help="Batch norms into the layers beside them, proved.")(fold)
+app.command("prune", short_help="Remove channels; a smaller dense model is left.")(prune)
 app.command("rule", short_help="What a rule of `check` finds, and why it matters.")(rule)
 app.add_typer(data_app, name="data", short_help="The data sets that studies name.")
 app.command("recalibrate", short_help="Running statistics that are those of the data.")(recalibrate)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bnkit.rewrite.layer_statistics import Recalibration as Recalibration
     from bnkit.rewrite.layer_statistics import StatisticsShift as StatisticsShift
     from bnkit.rewrite.loading import load as load
+    from bnkit.rewrite.pruning import prune as prune
+    from bnkit.rewrite.pruning_report import Pruning as Pruning
     from bnkit.rewrite.recalibration import recalibrate as recalibrate
     from bnkit.rewrite.removal import remove as remove
     from bnkit.rewrite.result import Change as Change
@@ -25,6 +27,7 @@ __getattr__, __dir__ = attach(
     {
         "Change": "bnkit.rewrite.result",
         "Recalibration": "bnkit.rewrite.layer_statistics",
+        "Pruning": "bnkit.rewrite.pruning_report",
         "Rewrite": "bnkit.rewrite.result",
         "Skipped": "bnkit.rewrite.result",
         "StatisticsShift": "bnkit.rewrite.layer_statistics",
@@ -35,6 +38,7 @@ __getattr__, __dir__ = attach(
         "frozen_statistics": "bnkit.rewrite.statistics_guard",
         "load": "bnkit.rewrite.loading",
         "recalibrate": "bnkit.rewrite.recalibration",
+        "prune": "bnkit.rewrite.pruning",
         "remove": "bnkit.rewrite.removal",
         "unfreeze": "bnkit.rewrite.freezing",
     },
