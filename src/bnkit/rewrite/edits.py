@@ -140,6 +140,15 @@ class Edits:
         module._parameters[name] = new
         self._reversible(partial(_refill, module, "_parameters", entries, name, hidden))
 
+    def set_trained(self, module: nn.Module, name: str, *, requires_grad: bool) -> None:
+        """Have a parameter of a module trained or not; it stays the same object."""
+        parameter = module._parameters[name]
+        assert parameter is not None
+        self._step(PARAMETER, module, name, _form(parameter) | {"requires_grad": requires_grad})
+        former = parameter.requires_grad
+        parameter.requires_grad_(requires_grad)
+        self._reversible(partial(_set_trained, parameter, former))
+
     def set_buffer(self, module: nn.Module, name: str, value: Tensor | None) -> None:
         """Give a module a buffer, other values of it, or none."""
         former = module._buffers.get(name)
@@ -158,6 +167,10 @@ class Edits:
         with torch.no_grad():
             tensor.copy_(value)
         self._reversible(partial(_set_values, tensor, former))
+
+    def also_undo(self, back: Callable[[], None]) -> None:
+        """Have something that is no part of the model, such as an optimizer, undone with it."""
+        self._reversible(back)
 
     def _put(self, old: nn.Module, new: nn.Module) -> None:
         rewrite, slots = self.rewrite, slots_of(self.model, old)
@@ -210,6 +223,10 @@ def _refill(module: nn.Module, kind: str, entries: dict[str, Any], name: str, hi
     table.update(entries)
     if hidden != _MISSING:
         vars(module)[name] = hidden
+
+
+def _set_trained(parameter: nn.Parameter, requires_grad: bool) -> None:
+    parameter.requires_grad_(requires_grad)
 
 
 def _set_values(tensor: Tensor, value: Tensor) -> None:

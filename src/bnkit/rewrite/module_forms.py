@@ -12,6 +12,7 @@ from torch import nn
 
 import bnkit.layers as ours
 from bnkit.errors import RewriteError
+from bnkit.layers.batch_norm_act import AddAndActivate
 
 _CONV = (
     "in_channels",
@@ -52,6 +53,7 @@ _OF_ACT: tuple[type[nn.Module], ...] = (
 # Type → attributes that are its arguments too.
 _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Identity: (),
+    AddAndActivate: ("activation", "negative_slope"),
     nn.Linear: ("in_features", "out_features"),
     nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine"),
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
