@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.acceleration import accelerate as accelerate
+    from bnkit.rewrite.conversion import convert as convert
     from bnkit.rewrite.loading import load as load
     from bnkit.rewrite.removal import remove as remove
 
@@ -41,6 +42,7 @@ __getattr__, __dir__ = attach(
         "accelerate": "bnkit.rewrite.acceleration",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
+        "convert": "bnkit.rewrite.conversion",
         "describe": "bnkit.inspection.description",
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "fix": "bnkit.checker.fixing",

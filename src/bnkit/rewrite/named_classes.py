@@ -15,7 +15,17 @@ from torch import nn
 from bnkit.errors import RewriteError
 
 # Name → where the function is that takes the former class and returns the new one.
-_CLASSES: dict[str, str] = {}
+_CLASSES: dict[str, str] = {
+    "bnkit": "bnkit.rewrite.layer_classes:bnkits",
+    "torch": "bnkit.rewrite.layer_classes:torchs",
+    "bnkit-1d": "bnkit.rewrite.layer_classes:bnkits_1d",
+    "bnkit-2d": "bnkit.rewrite.layer_classes:bnkits_2d",
+    "bnkit-3d": "bnkit.rewrite.layer_classes:bnkits_3d",
+    "torch-1d": "bnkit.rewrite.layer_classes:torchs_1d",
+    "torch-2d": "bnkit.rewrite.layer_classes:torchs_2d",
+    "torch-3d": "bnkit.rewrite.layer_classes:torchs_3d",
+    "kept-in-eval": "bnkit.rewrite.kept_in_eval:kept_class",
+}
 
 
 def change_class(module: nn.Module, name: str) -> Callable[[], None]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnkit.errors import ArgumentTypeError, RewriteError
+
 Undo = Callable[[], None]
 
 
@@ -125,3 +127,25 @@ def _put(group: dict[str, Any], place: int, parameter: Tensor, name: str | None)
     group["params"].insert(place, parameter)
     if name is not None:
         group["param_names"].insert(place, name)
+
+
+def groups_of(optimizer: Any, *, inplace: bool) -> OptimizerGroups | None:
+    """Return the groups of the optimizer that a rewrite was given; None for None.
+
+    Raises:
+        ArgumentTypeError: it is no optimizer.
+        RewriteError: the rewrite works on a copy, whose parameters no optimizer holds yet.
+    """
+    if optimizer is None:
+        return None
+    if not isinstance(getattr(optimizer, "param_groups", None), list):
+        raise ArgumentTypeError(
+            f"optimizer is a {type(optimizer).__name__}", required="one of torch.optim"
+        )
+    if not inplace:
+        raise RewriteError(
+            "an optimizer is given, and the model is to be copied",
+            required="the optimizer holds the parameters of the model itself, not of a copy",
+            remedy="Give inplace=True, or build the optimizer from what the rewrite returns",
+        )
+    return OptimizerGroups(optimizer)
