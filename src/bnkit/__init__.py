@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.conversion import convert as convert
+    from bnkit.rewrite.insertion import insert as insert
     from bnkit.rewrite.loading import load as load
     from bnkit.rewrite.removal import remove as remove
 
@@ -47,6 +48,7 @@ __getattr__, __dir__ = attach(
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "fix": "bnkit.checker.fixing",
         "functional": "bnkit.functional",
+        "insert": "bnkit.rewrite.insertion",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "load": "bnkit.rewrite.loading",

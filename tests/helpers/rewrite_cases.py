@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnkit.rewrite import Rewrite, accelerate, remove
+from bnkit.layers import BatchNorm1d, BatchNormAct1d
+from bnkit.rewrite import Rewrite, accelerate, convert, insert, remove
 
 Make = Callable[..., Rewrite]
 
@@ -30,9 +32,26 @@ class RewriteCase:
     is_replayable: bool = True
 
 
+def converted_to(to: str) -> Make:
+    """Return a conversion of all layers, compared on the example."""
+
+    def make(model: nn.Module, example: Any, *, inplace: bool) -> Rewrite:
+        return convert(model, to, example_args=example, inplace=inplace)
+
+    return make
+
+
 REWRITES: dict[str, RewriteCase] = {
     "accelerate": RewriteCase(accelerate, is_replayable=False),
     "remove": RewriteCase(remove),
+    "remove-folding": RewriteCase(partial(remove, fold_scale=True)),
+    "convert-bnkit": RewriteCase(converted_to("bnkit")),
+    "convert-torch": RewriteCase(converted_to("torch")),
+    "convert-group": RewriteCase(converted_to("group")),
+    "convert-instance": RewriteCase(converted_to("instance")),
+    "convert-frozen": RewriteCase(converted_to("frozen"), nn.Module.train),
+    "insert": RewriteCase(insert),
+    "insert-behind-activations": RewriteCase(partial(insert, where="after-activation")),
 }
 
 
@@ -69,6 +88,16 @@ class SharedAndTied(nn.Module):
         x = self.relu(self.norm(self.first(x)))
         x = self.relu(self.norm(self.second(x)))
         return self.again(self.third(x))
+
+
+class Bnkits(nn.Sequential):
+    """Layers of bnkit's, one that activates, and layers that feed no batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), BatchNormAct1d(8), nn.Linear(8, 8)),
+            *(nn.Tanh(), nn.Linear(8, 6, bias=False), BatchNorm1d(6), nn.Linear(6, 3)),
+        )
 
 
 class Hooked(nn.Sequential):
@@ -111,5 +140,6 @@ def _built(kind: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "residual": (_built(Residual), torch.randn(4, 3, 8, 8)),
     "shared-and-tied": (_built(SharedAndTied), torch.randn(8, 6)),
+    "bnkits": (_built(Bnkits), torch.randn(8, 6)),
     "hooked": (_built(Hooked), torch.randn(4, 4, 9)),
 }

@@ -7,6 +7,7 @@ from bnkit._lazy import attach
 if TYPE_CHECKING:
     from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.conversion import convert as convert
+    from bnkit.rewrite.insertion import insert as insert
     from bnkit.rewrite.loading import load as load
     from bnkit.rewrite.removal import remove as remove
     from bnkit.rewrite.result import Change as Change
@@ -21,6 +22,7 @@ __getattr__, __dir__ = attach(
         "Skipped": "bnkit.rewrite.result",
         "accelerate": "bnkit.rewrite.acceleration",
         "convert": "bnkit.rewrite.conversion",
+        "insert": "bnkit.rewrite.insertion",
         "load": "bnkit.rewrite.loading",
         "remove": "bnkit.rewrite.removal",
     },
