@@ -13,6 +13,7 @@ from bnkit.errors import RewriteError
 from bnkit.rewrite.layer_check import check_of, compare, deviation
 from bnkit.rewrite.network_check import check_of_network, excess
 from bnkit.rewrite.network_run import run_network
+from bnkit.rewrite.result import Rewrite
 
 IMAGES = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -104,16 +105,18 @@ def test_a_network_that_differs_is_told_from_the_one_before(dtype: torch.dtype) 
     model, x = network().to(dtype), IMAGES.to(dtype)
     check = check_of_network(model, x)
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    assert excess(model, x, check, layers) == ("", 0.0)
+    rewrite = Rewrite(model)
+    assert excess(rewrite, x, check, layers) == ""
+    assert (rewrite.difference, rewrite.relative_difference) == (0, 0)
     model[2].negative_slope = 0.11
-    found, difference = excess(model, x, check, layers)
+    found = excess(rewrite, x, check, layers)
     assert found.startswith("output 0 in eval mode differs by ")
-    assert difference is not None
-    assert difference > 1e-4
+    assert rewrite.difference is not None
+    assert rewrite.difference > 1e-4
     model[2].negative_slope, model[1].momentum = 0.1, 0.11
-    found, difference = excess(model, x, check, layers)
+    found = excess(rewrite, x, check, layers)
     assert found.startswith("buffer 1.running_mean in training mode differs by ")
-    assert difference == 0
+    assert rewrite.difference == 0
 
 
 class Backwards(torch.autograd.Function):
@@ -142,9 +145,10 @@ def test_gradients_of_inputs_and_parameters_are_compared() -> None:
     model = WrongGradient()
     check = check_of_network(model, IMAGES)
     model.is_wrong = True
-    found, difference = excess(model, IMAGES, check, [model.norm])
+    rewrite = Rewrite(model)
+    found = excess(rewrite, IMAGES, check, [model.norm])
     assert found.startswith("gradient of input 0 in eval mode differs by ")
-    assert difference == 0
+    assert rewrite.difference == 0
     assert {"gradient of input 0", "gradient of conv.weight", "buffer norm.running_var"} <= set(
         check.before["training"].values
     )

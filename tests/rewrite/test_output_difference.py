@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnkit import remove
 from bnkit.errors import RewriteError
-from bnkit.rewrite.output_difference import largest_difference
+from bnkit.rewrite.output_difference import largest_difference, relative_difference
 
 X = torch.zeros(2, 3)
 
@@ -94,3 +94,17 @@ def test_an_example_that_the_network_changes_in_place_does_not_blur_the_differen
 class Adds(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.add_(1)
+
+
+def test_infinities_that_stay_are_no_difference() -> None:
+    masked = torch.tensor([-math.inf, 1.0])
+    assert largest_difference([masked], [masked + 0.5]) == 0.5
+
+
+def test_relative_differences_are_in_units_of_each_tensors_largest_value() -> None:
+    before = [torch.tensor([1.0, -100.0]), torch.tensor([0.5, 0.0]), torch.zeros(2)]
+    after = [torch.tensor([2.0, -100.0]), torch.tensor([0.5, 0.05]), torch.tensor([0.0, 0.02])]
+    assert relative_difference(before, after) == pytest.approx(0.1)
+    assert relative_difference([before[0]], [after[0]]) == pytest.approx(0.01)
+    assert relative_difference([], []) is None
+    assert math.isnan(relative_difference([before[0]], [after[0] * math.nan]) or 0.0)

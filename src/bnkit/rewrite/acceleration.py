@@ -239,7 +239,7 @@ def _check_network(
     fusions: list[_Fusion],
 ) -> list[_Fusion]:
     """Compare the network with what it was; return the fusions that were kept."""
-    found, rewrite.difference = excess(rewrite.model, example, check, layers)
+    found = excess(rewrite, example, check, layers)
     if found and fusions:
         for pair, take_back in reversed(fusions):
             take_back()
@@ -247,7 +247,7 @@ def _check_network(
             reason = f"not fused with its {pair.kind}, because then {found}"
             rewrite.skipped.append(Skipped(pair.path, reason))
         fusions = []
-        found, rewrite.difference = excess(rewrite.model, example, check, layers)
+        found = excess(rewrite, example, check, layers)
     if found:
         raise RewriteError(
             f"with bnkit's layers {found}",

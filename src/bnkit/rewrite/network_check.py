@@ -14,8 +14,8 @@ from bnkit.inspection.trace import Example
 from bnkit.kernels.dispatch import use_kernel
 from bnkit.rewrite.layer_check import deviation, largest_finite
 from bnkit.rewrite.network_run import NetworkRun, run_network
-from bnkit.rewrite.output_difference import largest_difference
-from bnkit.rewrite.result import Skipped
+from bnkit.rewrite.output_difference import largest_difference, relative_difference
+from bnkit.rewrite.result import Rewrite, Skipped
 
 # A value may differ by so many units in the last place of the largest of its tensor …
 _UNITS = 64
@@ -65,9 +65,11 @@ def check_of_network(model: nn.Module, example: Example) -> NetworkCheck:
 
 
 def excess(
-    model: nn.Module, example: Example, check: NetworkCheck, layers: Iterable[nn.Module]
-) -> tuple[str, float | None]:
-    """Return what differs from before by more than rounding explains, and the outputs' difference.
+    rewrite: Rewrite, example: Example, check: NetworkCheck, layers: Iterable[nn.Module]
+) -> str:
+    """Return what differs from before by more than rounding explains, as a clause; else empty.
+
+    The rewrite's differences of the outputs in eval mode are filled in.
 
     Rounding is let run through the network: the inputs of the swapped layers and their gradients
     are moved at random by 16 units in the last place, and what that changes, times 8, is allowed.
@@ -75,13 +77,10 @@ def excess(
     still beyond is held against runs by torch's operators and by the float64 reference.
 
     Args:
-        model: the network as changed.
+        rewrite: with the network as changed.
         example: what its forward takes.
         check: what it gave before.
         layers: the swapped layers.
-
-    Returns:
-        A clause, empty if all is well; and the largest difference of the outputs in eval mode.
 
     Raises:
         RewriteError: the network does not run any more.
@@ -89,10 +88,10 @@ def excess(
     Cost: a forward and backward for each mode; up to seven where rounding is amplified.
     """
     layers = list(layers)
-    found, difference = "", None
+    found = ""
     for mode, before in check.before.items():
         try:
-            clause, after = _excess_in_mode(model, example, before, mode, layers)
+            clause, after = _excess_in_mode(rewrite.model, example, before, mode, layers)
         except BnkitError:
             raise
         except Exception as error:
@@ -104,8 +103,9 @@ def excess(
         found = found or clause
         shapes = [[t.shape for t in run.outputs] for run in (before, after)]
         if mode == "eval" and shapes[0] == shapes[1]:
-            difference = largest_difference(before.outputs, after.outputs)
-    return found, difference
+            rewrite.difference = largest_difference(before.outputs, after.outputs)
+            rewrite.relative_difference = relative_difference(before.outputs, after.outputs)
+    return found
 
 
 def _excess_in_mode(

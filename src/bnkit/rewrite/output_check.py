@@ -12,7 +12,7 @@ from bnkit.errors import RewriteError
 from bnkit.inspection.trace import Example
 from bnkit.rewrite.layer_check import deviation, largest_finite
 from bnkit.rewrite.network_run import NetworkRun, run_network
-from bnkit.rewrite.output_difference import largest_difference
+from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite, Skipped
 
 # An output may differ by so many units in the last place of its largest value, or by so many times
@@ -117,9 +117,7 @@ class OutputCheck:
                 required="one forward in eval mode must run on the example",
             ) from error
         rewrite.difference = largest_difference(before.outputs, after.outputs)
-        pairs = zip(before.outputs, after.outputs, strict=True)
-        relative = [deviation(a, b) / (largest_finite(a) or 1.0) for a, b in pairs]
-        rewrite.relative_difference = max(relative) if relative else None
+        rewrite.relative_difference = relative_difference(before.outputs, after.outputs)
 
     def _run(
         self, model: nn.Module, training: bool, nudged: Sequence[nn.Module] = (), seed: int = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnkit._files import write_whole
-from bnkit.errors import BnkitError, RewriteError
+from bnkit.errors import RewriteError
 from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, as_call
 from bnkit.rewrite.result import Rewrite
@@ -34,8 +36,6 @@ def save(rewrite: Rewrite, file: Path, example: Example | None = None) -> None:
 
 
 def _save_weights(rewrite: Rewrite, file: Path, _: Example | None) -> None:
-    from safetensors.torch import save_file
-
     if rewrite.steps is None:
         raise RewriteError(
             f"the changes of {rewrite.name or 'this rewrite'} cannot be replayed from a file",
@@ -50,7 +50,17 @@ def _save_weights(rewrite: Rewrite, file: Path, _: Example | None) -> None:
         CHANGES: json.dumps(changes),
         TIED: json.dumps(tied),
     }
-    write_whole(file, lambda temporary: save_file(tensors, temporary, metadata))
+    write_whole(file, partial(_write_tensors, tensors, metadata))
+
+
+def _write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, file, metadata)
+    except SafetensorError as error:  # what an OSError of its own comes as
+        raise OSError(str(error)) from error
 
 
 def _distinct_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -88,12 +98,14 @@ def _save_program(rewrite: Rewrite, file: Path, example: Example | None) -> None
     with preserve(model, example):
         model.eval()
         program = _exported(model, example)
+    write_whole(file, partial(_write_program, program))
+
+
+def _write_program(program: torch.export.ExportedProgram, file: Path) -> None:
     try:
-        write_whole(file, lambda temporary: torch.export.save(program, temporary))
-    except BnkitError:
-        raise
-    except RuntimeError as error:  # torch's archive writer raises this for a full disk
-        raise RewriteError(f"cannot write {file}: {error}") from error
+        torch.export.save(program, file)
+    except RuntimeError as error:  # what torch's archive writer raises for an OSError
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 def _exported(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
@@ -117,7 +129,5 @@ def _exported(model: nn.Module, example: Example) -> torch.export.ExportedProgra
 
 
 def _by_name(model: nn.Module, args: Any, kwargs: Any) -> Any:
-    import inspect
-
     names = list(inspect.signature(model.forward).parameters)
     return dict(zip(names, args, strict=False)) | kwargs

@@ -78,8 +78,8 @@ for x, y in loader:
 torch.optim.swa_utils.update_bn(loader, averaged)
 evaluate(averaged.eval())
 """,
-    remedy="Recalibrate the running statistics of the averaged model on training data, or average "
-    "them with the weights (use_buffers=True).",
+    remedy="Recalibrate the running statistics of the averaged model on training data "
+    "(bnkit.recalibrate), or average them with the weights (use_buffers=True).",
     source="Izmailov et al. 2018, “Averaging Weights Leads to Wider Optima and Better "
     "Generalization”, section 3.2.",
 )

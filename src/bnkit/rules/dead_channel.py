@@ -58,8 +58,8 @@ y = norm(conv(x))  # norm.weight: [0.8, 1e-9, 1.1]
 keep = norm.weight.abs() > 1e-3 * norm.weight.abs().median()
 print(f"{int((~keep).sum())} channels to prune, their β {norm.bias[~keep]}")
 """,
-    remedy="Prune these channels of the layers around it, and add what β gives after the "
-    "activation to the next layer's bias.",
+    remedy="Prune these channels with bnkit.prune, which adds what β gives after the activation to "
+    "the next layer.",
     source="Liu et al. 2017, “Learning Efficient Convolutional Networks through Network Slimming”.",
     thresholds={"factor": 1e-3},
 )

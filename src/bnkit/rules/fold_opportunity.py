@@ -50,7 +50,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 model = nn.Sequential(nn.Conv2d(3, 64, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU()).eval()
 model[0], model[1] = fuse_conv_bn_eval(model[0], model[1]), nn.Identity()
 """,
-    remedy="Fold the batch norm into that layer for inference.",
+    remedy="Fold the batch norm into that layer for inference: bnkit.fold.",
     safety=EVAL_EQUIVALENT,
     source="Jacob et al. 2018, “Quantization and Training of Neural Networks for Efficient "
     "Integer-Arithmetic-Only Inference”, section 3.2; torch.nn.utils.fusion.",

@@ -47,7 +47,8 @@ for parameter in backbone.parameters():
 model.train()
 backbone.eval()  # after each model.train()
 """,
-    remedy="Put the layer into eval mode after each model.train().",
+    remedy="Freeze the statistics too, with bnkit.freeze: they then stay whatever model.train() "
+    "says.",
     safety=EVAL_EQUIVALENT,
     source="torch.nn.Module.requires_grad_ and .eval; Li et al. 2016, “Revisiting Batch "
     "Normalization for Practical Domain Adaptation”, for the exception.",

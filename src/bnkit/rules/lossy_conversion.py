@@ -71,6 +71,6 @@ class SyncBatchNormReLU(nn.SyncBatchNorm):
 
 model = nn.Sequential(nn.Conv2d(3, 8, 3), SyncBatchNormReLU(8))
 """,
-    remedy="Convert this layer by hand to one that keeps what it adds.",
+    remedy="Convert it with bnkit.convert, which keeps what the layer adds or refuses it.",
     source="torch.nn.SyncBatchNorm.convert_sync_batchnorm in torch 2.13.0.",
 )

@@ -67,6 +67,6 @@ model.train()
 train_one_epoch(model)
 """,
     remedy="Call train() or eval() on the whole model; of layers that are to stay in eval mode, "
-    "freeze γ and β too: layer.requires_grad_(False).",
+    "freeze γ and β too: bnkit.freeze.",
     source="torch.nn.Module.train, which sets the mode of a module and of all below it.",
 )

@@ -42,7 +42,7 @@ def find(facts: Facts) -> Iterator[Finding]:
                 f"running_var is 0 or below eps/100 = {_TINY * layer.eps:.1g} in {channels(dead)} "
                 f"of {len(var)}, where γ is near 0 too: dead channels",
                 severity="I",
-                remedy="Prune the dead channels; they give β for every input.",
+                remedy="Prune the dead channels (bnkit.prune); they give β for every input.",
             )
 
 
@@ -72,8 +72,8 @@ average.running_var -= 0.1 * (average.running_var - 2 * batch_var)  # can fall b
     after="""
 average.running_var += 0.1 * (batch_var - average.running_var)
 """,
-    remedy="Recalibrate the running statistics on training data; prune channels that stay "
-    "constant.",
+    remedy="Recalibrate the running statistics on training data (bnkit.recalibrate); prune "
+    "channels that stay constant (bnkit.prune).",
     source="Ioffe and Szegedy 2015, algorithm 1: eps is added to a variance. Mehta et al. 2019, "
     "“On Implicit Filter Level Sparsity in Convolutional Neural Networks”, for dead channels.",
 )

@@ -49,7 +49,7 @@ with torch.no_grad():
         model(x)
 model.eval()
 """,
-    remedy="Recalibrate the running statistics on training data, or load those that belong to the "
-    "weights.",
+    remedy="Recalibrate the running statistics on training data (bnkit.recalibrate), or load those "
+    "that belong to the weights.",
     source="Ioffe and Szegedy 2015, section 3.1: inference uses the population statistics.",
 )

@@ -45,6 +45,6 @@ for layer in model.modules():
         layer.reset_running_stats()
 # then pass training data through the model in training mode
 """,
-    remedy="Reset the running statistics and recalibrate them on training data.",
+    remedy="Recalibrate the running statistics on training data: bnkit.recalibrate.",
     source="torch.nn.BatchNorm2d: running = (1 − momentum)·running + momentum·batch.",
 )

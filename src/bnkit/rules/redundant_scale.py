@@ -104,7 +104,8 @@ nn.Sequential(nn.BatchNorm2d(64), nn.Conv2d(64, 128, 1))
     after="""
 nn.Sequential(nn.BatchNorm2d(64, affine=False), nn.Conv2d(64, 128, 1))
 """,
-    remedy="Merge γ into the weights that follow; of two norms keep one.",
+    remedy="Merge γ into the weights that follow, for inference with bnkit.fold; of two norms keep "
+    "one.",
     safety=EVAL_EQUIVALENT,
     source="Ioffe and Szegedy 2015, section 3.2; Sandler et al. 2018, “MobileNetV2”, for the "
     "exception.",

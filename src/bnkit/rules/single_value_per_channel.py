@@ -49,7 +49,8 @@ loader = DataLoader(dataset, batch_size=1)
 pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(256, 64, 1), nn.GroupNorm(8, 64))
 loader = DataLoader(dataset, batch_size=1)
 """,
-    remedy="Train with more samples per batch, freeze this layer, or use group norm here.",
+    remedy="Train with more samples per batch, freeze this layer (bnkit.freeze), or use group norm "
+    "here (bnkit.convert).",
     source="torch.nn.functional.batch_norm (_verify_batch_size); Wu and He 2018, “Group "
     "Normalization”.",
 )

@@ -133,7 +133,7 @@ with torch.no_grad():
         model(x)
 model.eval()
 """,
-    remedy="Recalibrate the running statistics on training data.",
+    remedy="Recalibrate the running statistics on training data: bnkit.recalibrate.",
     source="Wu and Johnson 2021, “Rethinking ‘Batch’ in BatchNorm”, section 3; Izmailov et al. "
     "2018, “Averaging Weights Leads to Wider Optima”, section 3.2.",
 )

@@ -10,8 +10,9 @@ from bnkit.rules.rule import Finding, Rule
 
 _REMEDIES = {
     "no-grad": "Put the model into eval mode around these forwards, and back with model.train(): "
-    "torch.no_grad() does not keep statistics from moving.",
-    "no-step": "Run these forwards in eval mode, or let their loss reach an optimizer step.",
+    "torch.no_grad() does not keep statistics from moving; bnkit.frozen_statistics(model) does.",
+    "no-step": "Run these forwards in eval mode or within bnkit.frozen_statistics(model), or let "
+    "their loss reach an optimizer step.",
     "written": "Write running statistics only where the weights that belong to them are loaded, "
     "and recalibrate them afterwards.",
 }
@@ -73,7 +74,7 @@ for x, y in loader:
         log(loss(model(x_val), y_val))
     model.train()
 """,
-    remedy="Run these forwards in eval mode.",
+    remedy="Run these forwards in eval mode, or within bnkit.frozen_statistics(model).",
     source="torch.nn.modules.batchnorm._BatchNorm.forward: what moves statistics is the training "
     "mode, whatever the gradient mode.",
 )

@@ -47,8 +47,7 @@ for module in model.modules():
         module.eval()  # after each model.train()
         module.requires_grad_(False)
 """,
-    remedy="Set track_running_stats back to True; to freeze the layer, put it into eval mode after "
-    "each model.train().",
+    remedy="Set track_running_stats back to True; to freeze the layer, use bnkit.freeze.",
     safety=EVAL_EQUIVALENT,
     source="torch.nn.modules.batchnorm._BatchNorm.forward: bn_training is `self.training`, "
     "whatever the flag, where there are buffers.",

@@ -83,8 +83,8 @@ for x, y in loader:  # the last tenth of the steps
     model.eval()  # normalize by the running statistics, as in use; γ and β train on
     step(model, x, y)
 """,
-    remedy="Recalibrate the running statistics on training data; if the gap stays, train with "
-    "larger batches, or freeze the statistics for the last part of training.",
+    remedy="Recalibrate the running statistics on training data (bnkit.recalibrate); if the gap "
+    "stays, train with larger batches, or freeze the statistics for the last part of training.",
     source="Ioffe 2017, “Batch Renormalization”, section 3; Wu and Johnson 2021, “Rethinking "
     "‘Batch’ in BatchNorm”, sections 3 and 4.",
 )

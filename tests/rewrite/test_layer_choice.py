@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from bnkit.errors import ArgumentTypeError, RewriteError
+from bnkit.rewrite.layer_choice import chosen_layers, matches
+
+MODEL = nn.ModuleDict(
+    {
+        "stem": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)),
+        "layer1": nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm2d(4)),
+        "layer10": nn.BatchNorm2d(4),
+    }
+)
+
+
+def chosen(patterns: object) -> list[str]:
+    found = chosen_layers(
+        MODEL,
+        patterns,  # type: ignore[arg-type]
+        lambda module: isinstance(module, nn.BatchNorm2d),
+        "batch norm",
+    )
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "paths"),
+    [
+        (None, ["stem.1", "layer1.0", "layer1.1", "layer10"]),
+        ("layer1", ["layer1.0", "layer1.1"]),
+        ("layer1.*", ["layer1.0", "layer1.1"]),
+        ("layer1*", ["layer1.0", "layer1.1", "layer10"]),
+        ("*.1", ["stem.1", "layer1.1"]),
+        (["layer10", "stem"], ["stem.1", "layer10"]),
+    ],
+)
+def test_patterns_name_layers_and_what_holds_them(patterns: object, paths: list[str]) -> None:
+    assert chosen(patterns) == paths
+
+
+def test_a_pattern_that_names_nothing_gives_the_nearest_names() -> None:
+    with pytest.raises(
+        RewriteError, match=r"'layer1\.5' names no batch norm; .*nearest are layer1\.1"
+    ):
+        chosen("layer1.5")
+    with pytest.raises(RewriteError, match=r"'stem\.0' names no batch norm"):
+        chosen(["layer1", "stem.0"])
+    with pytest.raises(ArgumentTypeError, match="a pattern of layers is a int"):
+        chosen([3])
+    with pytest.raises(RewriteError, match="has no batch norm"):
+        chosen_layers(nn.ReLU(), None, lambda _: False, "batch norm")
+
+
+def test_the_whole_model_has_the_empty_path() -> None:
+    assert not matches("", "layer1")
+    assert matches("", "*")
