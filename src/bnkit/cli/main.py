@@ -11,8 +11,11 @@ import typer
 from bnkit import __version__
 from bnkit.cli.bench import bench
 from bnkit.cli.check import check
+from bnkit.cli.convert import convert
 from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
+from bnkit.cli.insert import insert
+from bnkit.cli.remove import remove
 from bnkit.cli.rule import rule
 from bnkit.cli.study import study_app
 from bnkit.errors import BnkitError
@@ -33,6 +36,9 @@ app.command("bench", short_help="This machine, side by side with torch, as ratio
 app.command("check", short_help="Batch-norm mistakes in a model.")(check)
 app.command("describe", short_help="Every normalization layer of a model.")(describe)
 app.command("rule", short_help="What a rule of `check` finds, and why it matters.")(rule)
+app.command("convert", short_help="Batch norms become another kind of layer.")(convert)
+app.command("remove", short_help="A network without its batch norms.")(remove)
+app.command("insert", short_help="Batch norms after conv and linear layers.")(insert)
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 

@@ -261,7 +261,7 @@ class _Conversion:
             return
         layers = [norm.layer for norm in done]
         if network is not None:
-            found, _ = excess(edits.model, example, network, layers)
+            found = excess(edits.rewrite, example, network, layers)
             edits.rewrite.skipped += network.skipped
         elif self.kind.preserves:
             found = output.excess(edits.model, layers, in_training=False)

@@ -17,7 +17,7 @@ from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_g
 from bnkit.rewrite.edits import Edits, rewriting
 from bnkit.rewrite.feeding_layers import find_feeding
 from bnkit.rewrite.output_check import OutputCheck
-from bnkit.rewrite.output_difference import largest_difference
+from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite
 from bnkit.rewrite.scale_folding import find_scale_pairs, fold_scale_into
 
@@ -199,9 +199,9 @@ def _remove_and_check(
         ]
         after = trace_as_changed(edits.model, example, before)
     _refuse_remaining(after.traces)
-    edits.rewrite.difference = largest_difference(
-        before.evaluation.output_tensors, after.evaluation.output_tensors
-    )
+    outputs = before.evaluation.output_tensors, after.evaluation.output_tensors
+    edits.rewrite.difference = largest_difference(*outputs)
+    edits.rewrite.relative_difference = relative_difference(*outputs)
     read = set[str]().union(*(watched.parameters_read for watched in after.traces))
     for path in biased:
         if f"{path}.bias" in read:
