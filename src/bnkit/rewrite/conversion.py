@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.errors import ArgumentError, ArgumentTypeError, RewriteError, did_you_mean
 from bnkit.inspection.preserve import preserve
-from bnkit.inspection.trace import Example, Trace, as_call, refuse_uninitialized, trace, uncompiled
+from bnkit.inspection.trace import Example, Trace, as_call, refuse_uninitialized, uncompiled
 from bnkit.inspection.walk import norm_kind
 from bnkit.rewrite.double_trace import trace_as_given
 from bnkit.rewrite.edits import Edits, rewriting
@@ -86,9 +86,9 @@ def convert(
             a layer or the network gives something else where it must give the same; a layer that
             was replaced still runs. The model is then as it was.
 
-    Cost: without an example none beyond the layers; with one up to eight forwards, two of them
-    with backward, and for "bnkit" and "torch" up to seven more where rounding is amplified; a copy
-    of the model unless `inplace`.
+    Cost: without an example none beyond the layers; with one four or five forwards, for "bnkit" and
+    "torch" six, four of them with backward, and up to eight more where rounding is amplified; a
+    copy of the model unless `inplace`.
     """
     kind = _checked(model, to, groups)
     refuse_uninitialized(model)
@@ -187,17 +187,19 @@ class _Conversion:
                 name = type(layer).__name__
                 edits.skipped(path, f"is a {name} and no batch norm, so it is left as it is")
         traces = None
-        network: NetworkCheck | None = None
-        output = OutputCheck(model, self.example, ["eval"]) if self.example is not None else None
+        check: NetworkCheck | OutputCheck | None = None
         if self.example is not None:
             traces = trace_as_given(model, self.example).traces
             self._skip_functions(traces)
-            network = check_of_network(model, self.example) if self.is_exact else None
+            if self.is_exact:
+                check = check_of_network(model, self.example)
+            else:
+                check = OutputCheck(model, self.example, ["eval"])
         candidates = find_candidates(model, norms, traces)
         if self.optimizer is not None:
             self._refuse_stranger(candidates)
         done = [norm for norm in candidates if self._convert(norm)]
-        self._compare(done, network, output, traces)
+        self._compare(done, check)
         if done and not self.kind.preserves:
             edits.rewrite.notes.append(_RETRAIN)
 
@@ -228,7 +230,7 @@ class _Conversion:
     def _convert(self, norm: Candidate) -> bool:
         edits, layer = self.edits, norm.layer
         tensors = [*layer.parameters(), *layer.buffers()]
-        parameters = [p for p in (layer.weight, layer.bias) if p is not None]
+        trained = [p for p in layer._parameters.values() if p is not None and p.requires_grad]
         check = None
         if self.is_exact and norm.base is not nn.SyncBatchNorm:
             check = _check_of(layer) if not any(t.is_meta for t in tensors) else None
@@ -242,38 +244,31 @@ class _Conversion:
             compare(norm.path, check, layer)
         elif self.is_exact and self.example is None:
             edits.skipped(norm.path, "converted without a check, because it could not be run alone")
-        for parameter in parameters if self.optimizer is not None else []:
-            assert self.optimizer is not None
-            if not parameter.requires_grad and self.optimizer.group_of(parameter) is not None:
+        for parameter in trained:
+            if self.optimizer is not None and not parameter.requires_grad:
                 edits.also_undo(self.optimizer.drop(parameter))
         return True
 
-    def _compare(
-        self,
-        done: list[Candidate],
-        network: NetworkCheck | None,
-        output: OutputCheck | None,
-        traces: list[Trace] | None,
-    ) -> None:
+    def _compare(self, done: list[Candidate], check: NetworkCheck | OutputCheck | None) -> None:
         edits, example, found = self.edits, self.example, ""
-        if example is None or output is None or traces is None:
+        if example is None or check is None:
             edits.skipped("", _NO_EXAMPLE)
             return
+        edits.rewrite.skipped += check.skipped
         layers = [norm.layer for norm in done]
-        if network is not None:
-            found = excess(edits.rewrite, example, network, layers)
-            edits.rewrite.skipped += network.skipped
+        if isinstance(check, NetworkCheck):
+            found = excess(edits.rewrite, example, check, layers)
         elif self.kind.preserves:
-            found = output.excess(edits.model, layers, in_training=False)
+            found = check.excess(edits.model, layers, in_training=False)
         if found:
             raise RewriteError(
                 f"with the layers converted {found}",
                 required="the network must give what it gave before",
                 remedy="Please report this with the network",
             )
-        output.measure(edits.rewrite)
-        if not self.kind.preserves:
-            _refuse_running(trace(edits.model, example), traces[0])
+        if isinstance(check, OutputCheck):
+            with _refusing_to_run([] if self.kind.preserves else done):
+                check.measure(edits.rewrite)
 
 
 def _check_of(layer: _BatchNorm) -> LayerCheck | None:
@@ -283,18 +278,34 @@ def _check_of(layer: _BatchNorm) -> LayerCheck | None:
         return None
 
 
-def _refuse_running(after: Trace, before: Trace) -> None:
-    """Refuse a replaced layer that still runs: it is called as a function of nobody's then."""
-    functions = [
-        [call for call in watched.calls if call.module is None and "batch_norm" in call.name]
-        for watched in (before, after)
-    ]
-    if len(functions[1]) > len(functions[0]):
+@contextmanager
+def _refusing_to_run(replaced: Iterable[Candidate]) -> Iterator[None]:
+    """Give a context in which it is an error that a replaced layer still runs.
+
+    Its hooks cannot tell: they are those of the layer in its place.
+    """
+    ran: list[str] = []
+
+    def stop(path: str) -> Any:
+        ran.append(path)
+        raise RuntimeError
+
+    layers = list(replaced)
+    for norm in layers:
+        vars(norm.layer)["forward"] = lambda *_, path=norm.path: stop(path)
+    try:
+        yield
+    except RewriteError as error:
+        if not ran:
+            raise
         raise RewriteError(
-            "still runs a batch norm that was replaced",
+            "still runs after it was replaced",
             required="a batch norm may be held by its parent module alone, and not also by a "
             "function or an object that is no module",
             remedy="Call it as an attribute of its module, or keep it in torch.nn.ModuleList, "
             "ModuleDict or Sequential",
-            where=functions[1][-1].inside or "(model)",
-        )
+            where=ran[0] or "(model)",
+        ) from error
+    finally:
+        for norm in layers:
+            del vars(norm.layer)["forward"]
