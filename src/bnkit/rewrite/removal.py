@@ -72,8 +72,8 @@ def remove(
             after, or returns other shapes after; what was folded changed the output by more than
             rounding. The model is then as it was.
 
-    Cost: four forwards, and a copy of the model unless `inplace`; with `fold_scale` three more, or
-    up to seven where rounding is amplified.
+    Cost: four forwards, and a copy of the model unless `inplace`; with `fold_scale` two more, or up
+    to six where rounding is amplified.
     """
     refuse_uninitialized(model)
     norms = batch_norm_paths(model)
