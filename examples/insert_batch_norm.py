@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import bnkit
 
@@ -21,7 +20,7 @@ def main() -> None:
     print(rewrite)
     for _ in range(20):
         optimizer.zero_grad()
-        F.cross_entropy(model(x), labels).backward()
+        nn.functional.cross_entropy(model(x), labels).backward()
         optimizer.step()
 
     # What batch norm does in eval mode goes into the convolutions, and the layers go.
