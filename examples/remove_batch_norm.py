@@ -21,6 +21,9 @@ def main() -> None:
     print(rewrite.model)
     print(rewrite.undo())
 
+    # As trained: what it does in eval mode first goes into the convolutions.
+    print(bnkit.remove(model, torch.randn(4, 3, 16, 16), fold_scale=True))
+
 
 if __name__ == "__main__":
     main()

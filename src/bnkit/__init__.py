@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
     from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.adaptation import adapt as adapt
+    from bnkit.rewrite.conversion import convert as convert
     from bnkit.rewrite.folding import fold as fold
     from bnkit.rewrite.freezing import freeze as freeze
     from bnkit.rewrite.freezing import unfreeze as unfreeze
+    from bnkit.rewrite.insertion import insert as insert
     from bnkit.rewrite.loading import load as load
     from bnkit.rewrite.pruning import prune as prune
     from bnkit.rewrite.recalibration import recalibrate as recalibrate
@@ -49,6 +51,7 @@ __getattr__, __dir__ = attach(
         "adapt": "bnkit.rewrite.adaptation",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
+        "convert": "bnkit.rewrite.conversion",
         "describe": "bnkit.inspection.description",
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "fix": "bnkit.checker.fixing",
@@ -56,6 +59,7 @@ __getattr__, __dir__ = attach(
         "freeze": "bnkit.rewrite.freezing",
         "frozen_statistics": "bnkit.rewrite.statistics_guard",
         "functional": "bnkit.functional",
+        "insert": "bnkit.rewrite.insertion",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "load": "bnkit.rewrite.loading",

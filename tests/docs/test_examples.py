@@ -15,10 +15,21 @@ PRINTED = {
     "against_the_reference.py": ["here: eager", "largest difference of any gradient: "],
     "fold.py": ["1: folded into 0", "pads with zeros", "with a correction of the border"],
     "freeze.py": ["0.1: frozen", "three steps: True", "no longer frozen", "batches counted: 0"],
-    "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
     "recalibrate.py": ["off by up to", "2 passes over 3 batches", "largest shift: "],
     "prune.py": ["0: 12 → 8 channels", "went into its bias", "parameters: 1,445 → 965"],
-    "remove_batch_norm.py": ["1: batch norm removed", "0: bias of zeros added", "Identity()"],
+    "convert.py": [
+        "1: BatchNorm2d became group norm, a GroupNorm with 32 groups",
+        "4: skipped, left as it is, because it is a NormAct",
+        "parameters left to train: 6",
+        "after undo: 12",
+    ],
+    "insert_batch_norm.py": ["0: bnkit's BatchNorm2d inserted", "2.norm: its scale and shift"],
+    "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
+    "remove_batch_norm.py": [
+        "0: bias of zeros added",
+        "Identity()",
+        "1: its scale and shift folded",
+    ],
 }
 
 

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnkit.layers import BatchNorm1d, BatchNormAct1d
 from bnkit.rewrite import (
     Rewrite,
     accelerate,
     adapt,
+    convert,
     fold,
     freeze,
+    insert,
     prune,
     recalibrate,
     remove,
@@ -69,6 +72,15 @@ def _frozen(model: nn.Module) -> None:
     freeze(model.train(), inplace=True)
 
 
+def converted_to(to: str) -> Make:
+    """Return a conversion of all layers, compared on the example."""
+
+    def make(model: nn.Module, example: Any, *, inplace: bool) -> Rewrite:
+        return convert(model, to, example_args=example, inplace=inplace)
+
+    return make
+
+
 REWRITES: dict[str, RewriteCase] = {
     "accelerate": RewriteCase(accelerate, is_replayable=False),
     "fold": RewriteCase(fold),
@@ -83,6 +95,14 @@ REWRITES: dict[str, RewriteCase] = {
     ),
     "remove": RewriteCase(remove),
     "unfreeze": RewriteCase(_unfreeze, prepare=_frozen),
+    "remove-folding": RewriteCase(partial(remove, fold_scale=True)),
+    "convert-bnkit": RewriteCase(converted_to("bnkit")),
+    "convert-torch": RewriteCase(converted_to("torch")),
+    "convert-group": RewriteCase(converted_to("group")),
+    "convert-instance": RewriteCase(converted_to("instance")),
+    "convert-frozen": RewriteCase(converted_to("frozen"), nn.Module.train),
+    "insert": RewriteCase(insert),
+    "insert-behind-activations": RewriteCase(partial(insert, where="after-activation")),
 }
 
 
@@ -119,6 +139,16 @@ class SharedAndTied(nn.Module):
         x = self.relu(self.norm(self.first(x)))
         x = self.relu(self.norm(self.second(x)))
         return self.again(self.third(x))
+
+
+class Bnkits(nn.Sequential):
+    """Layers of bnkit's, one that activates, and layers that feed no batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), BatchNormAct1d(8), nn.Linear(8, 8)),
+            *(nn.Tanh(), nn.Linear(8, 6, bias=False), BatchNorm1d(6), nn.Linear(6, 3)),
+        )
 
 
 class Hooked(nn.Sequential):
@@ -191,5 +221,6 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "shared-and-tied": (_built(SharedAndTied), torch.randn(8, 6)),
     "before-padding": (_built(BeforePadding), torch.randn(2, 4, 7, 6)),
     "branches": (_built(Branches), torch.randn(4, 3, 6, 6)),
+    "bnkits": (_built(Bnkits), torch.randn(8, 6)),
     "hooked": (_built(Hooked), torch.randn(4, 4, 9)),
 }

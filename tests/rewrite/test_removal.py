@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnkit
 from bnkit import remove
 from bnkit.errors import RewriteError
-from bnkit.rewrite import Change
+from bnkit.rewrite import Change, removal
+from bnkit.rewrite.edits import Edits
+from helpers.architectures import CASES
+from helpers.healthy_architectures import HEALTHY
 
 
 class PreActivation(nn.Module):
@@ -59,7 +65,7 @@ def materialized(model: nn.Module, x: Tensor) -> nn.Module:
 
 
 IMAGES = torch.randn(4, 3, 8, 8)
-CASES = {
+KINDS = {
     "sequential": (lambda: materialized(plain(), IMAGES), IMAGES),
     "pre-activation": (PreActivation, IMAGES),
     "shared": (Shared, torch.randn(5, 3)),
@@ -67,9 +73,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", KINDS)
 def test_a_copy_leaves_the_original_untouched_and_undo_restores(case: str) -> None:
-    make, x = CASES[case]
+    make, x = KINDS[case]
     model = make()
     before, repr_before = state(model), repr(model)
     expected = copy.deepcopy(model).eval()(x)
@@ -83,9 +89,9 @@ def test_a_copy_leaves_the_original_untouched_and_undo_restores(case: str) -> No
     torch.testing.assert_close(restored.eval()(x), expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "root"])
+@pytest.mark.parametrize("case", [case for case in KINDS if case != "root"])
 def test_in_place_changes_the_model_and_undo_restores_it(case: str) -> None:
-    make, x = CASES[case]
+    make, x = KINDS[case]
     model = make()
     before, repr_before = state(model), repr(model)
     rewrite = remove(model, x, inplace=True)
@@ -252,3 +258,137 @@ def test_what_a_layer_fused_stays_when_its_batch_norm_goes() -> None:
     expected = nn.functional.leaky_relu(block.conv(x) + x, 0.2)
     torch.testing.assert_close(removed.model(x), expected)
     torch.testing.assert_close(removed.undo()(x), block(x))
+
+
+NETWORKS = {**HEALTHY, **{name: case for name, case in CASES.items() if name not in HEALTHY}}
+# What stands directly behind a conv or linear layer of its own in every run.
+ALL_FOLD = {
+    *("resnet", "vgg", "mobilenet-v2", "mobilenet-v3", "efficientnet", "unet-2d", "unet-3d"),
+    *("pointnet", "inception", "discriminator", "data-parallel", "graph-module", "shufflenet"),
+    *("resnet-bottleneck", "mobilenet-v3-excite", "efficientnet-stochastic-depth", "generator"),
+    *("inception-branches", "audio", "conformer", "mlp", "video"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_with_scales_folded_eval_mode_gives_what_it_gave(name: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = NETWORKS[name].build(), NETWORKS[name].example()
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    draw(norms)
+    rewrite = remove(model, x, fold_scale=True)
+    folded = [c.path for c in rewrite.changes if "its scale and shift folded" in c.what]
+    left = [s.reason for s in rewrite.skipped if "without folding its scale, because" in s.reason]
+    assert len(folded) + len(left) == len(norms)
+    assert (name in ALL_FOLD) == (not left)
+    assert not any(isinstance(m, type(norms[0])) for m in rewrite.model.modules())
+    assert rewrite.relative_difference is not None
+    if all("never ran" in reason for reason in left):
+        assert rewrite.relative_difference < 1e-5
+    else:
+        assert rewrite.relative_difference > 1e-4
+    before, after = state(model), state(rewrite.undo())
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+def draw(norms: Iterable[nn.Module]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for layer in norms:
+            for tensor in (layer.weight, layer.running_var):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            for tensor in (layer.bias, layer.running_mean):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) / 4)
+
+
+@given(
+    data=st.data(),
+    axes=st.integers(0, 3),
+    transposed=st.booleans(),
+    groups=st.sampled_from([1, 2]),
+    bias=st.booleans(),
+    affine=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_pair_folds_exactly(
+    data: st.DataObject, axes: int, transposed: bool, groups: int, bias: bool, affine: bool
+) -> None:
+    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    kinds = kinds if transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    channels = groups * data.draw(st.integers(1, 3))
+    options = {"groups": groups, "bias": bias, "padding": data.draw(st.integers(0, 1))}
+    linear = nn.Linear(4, channels, bias=bias)
+    if axes:
+        linear = kinds[axes - 1](4, channels, 2, **options)
+    norm = [nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d][axes](
+        channels, affine=affine
+    )
+    model = nn.Sequential(linear, norm).double().eval()
+    if affine:
+        draw([norm])
+    norm.running_mean.normal_(10, 3)
+    norm.running_var.uniform_(1e-3, 30)
+    x = torch.randn(3, 4, *[3] * axes, dtype=torch.float64)
+    rewrite = remove(model, x, fold_scale=True)
+    torch.testing.assert_close(rewrite.model(x), model(x), rtol=1e-12, atol=1e-12)
+    assert not rewrite.skipped
+
+
+class Unfoldable(nn.Module):
+    """One of everything of which folding the scale would be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(6))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(6))
+        self.convs[1].weight = self.convs[5].weight
+        self.convs[2].register_forward_hook(lambda *_: None)
+        nn.utils.parametrizations.spectral_norm(self.convs[3])
+        self.norms[4] = nn.BatchNorm2d(3, track_running_stats=False)
+        self.tokens, self.token_norm = nn.Linear(8, 8), nn.BatchNorm1d(24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convs[0](x)
+        x = self.norms[0](y) + y
+        for number in range(1, 5):
+            x = self.norms[number](self.convs[number](x))
+        x = self.norms[5](F.relu(self.convs[5](x)))
+        return self.token_norm(self.tokens(x).flatten(1, 2))
+
+
+def test_what_does_not_fold_is_removed_with_the_reason() -> None:
+    rewrite = remove(Unfoldable(), IMAGES, fold_scale=True)
+    found = {s.path: s.reason for s in rewrite.skipped if "without folding" in s.reason}
+    expected = {
+        "norms.0": "the output of convs.0 goes elsewhere too",
+        "norms.1": "used elsewhere too",
+        "norms.2": "has hooks",
+        "norms.3": "is parametrized",
+        "norms.4": "has no running statistics",
+        "norms.5": "no conv or linear layer stands directly before it",
+        "token_norm": "no conv or linear layer stands directly before it",
+    }
+    assert found.keys() == expected.keys()
+    for path, words in expected.items():
+        assert words in found[path]
+    assert not any("folded" in change.what for change in rewrite.changes)
+
+
+def test_the_comparison_of_what_was_folded_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(edits: Edits, linear: nn.Module, _: nn.Module) -> None:
+        edits.set_parameter(linear, "weight", linear.weight * 2)
+
+    monkeypatch.setattr(removal, "fold_scale_into", wrong)
+    model = PreActivation()
+    model.stem = nn.Sequential(model.stem, nn.BatchNorm2d(4))
+    before = state(model)
+    with pytest.raises(RewriteError, match="with the scales folded an output in eval mode"):
+        remove(model, IMAGES, fold_scale=True, inplace=True)
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+
+
+def test_biases_are_left_out_where_they_are_not_wanted() -> None:
+    rewrite = remove(PreActivation(), IMAGES, restore_bias=False)
+    assert rewrite.model.stem.bias is None
+    assert [change.path for change in rewrite.changes] == ["norm1", "norm2"]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bnkit.checker.optimizer_groups import OptimizerGroups
 from bnkit.inspection.facts.graph import GraphFacts
 from bnkit.inspection.facts.model import ModelFacts, ModuleFacts
 from bnkit.inspection.facts.whole import Facts
@@ -22,6 +21,7 @@ from bnkit.inspection.read_graph import read_graph
 from bnkit.inspection.trace import Example
 from bnkit.inspection.walk import walk
 from bnkit.rewrite.kept_in_eval import is_kept_class, keep_in_eval
+from bnkit.rewrite.optimizer_groups import OptimizerGroups
 from bnkit.rules.registry import find_rule
 
 _SHORT = (torch.float16, torch.bfloat16)

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from bnkit.checker.fixers import FIXERS, Applied, Ground, Refusal
-from bnkit.checker.optimizer_groups import OptimizerGroups
 from bnkit.checker.report import Report
 from bnkit.errors import CheckError, did_you_mean
 from bnkit.inspection.trace import Example
 from bnkit.rewrite.model_copy import copied
+from bnkit.rewrite.optimizer_groups import OptimizerGroups
 from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.result import Change, Rewrite, Skipped
 from bnkit.rules.rule import EVAL_EQUIVALENT, EXACT, NEEDS_RETRAINING, Finding

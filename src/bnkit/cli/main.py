@@ -12,13 +12,16 @@ from bnkit import __version__
 from bnkit.cli.adapt import adapt
 from bnkit.cli.bench import bench
 from bnkit.cli.check import check
+from bnkit.cli.convert import convert
 from bnkit.cli.data import data_app
 from bnkit.cli.describe import describe
 from bnkit.cli.explain import explain
 from bnkit.cli.fold import fold
 from bnkit.cli.freeze import freeze
+from bnkit.cli.insert import insert
 from bnkit.cli.prune import prune
 from bnkit.cli.recalibrate import recalibrate
+from bnkit.cli.remove import remove
 from bnkit.cli.rule import rule
 from bnkit.cli.study import study_app
 from bnkit.cli.unfreeze import unfreeze
@@ -47,6 +50,9 @@ app.command("recalibrate", short_help="Running statistics that are those of the 
 app.command("adapt", short_help="Statistics of unlabelled data, blended in.")(adapt)
 app.command("freeze", short_help="Weight, bias and statistics of a layer stand still.")(freeze)
 app.command("unfreeze", short_help="Frozen layers as they were before.")(unfreeze)
+app.command("convert", short_help="Batch norms become another kind of layer.")(convert)
+app.command("remove", short_help="A network without its batch norms.")(remove)
+app.command("insert", short_help="Batch norms after conv and linear layers.")(insert)
 app.add_typer(study_app, name="study", short_help="Does batch norm help? Train and see.")
 
 

@@ -14,7 +14,7 @@ import typer
 from bnkit._files import cannot_write
 from bnkit.cli.model_options import explained, read_example, read_model
 from bnkit.cli.output_format import OutputFormat, print_json, print_text
-from bnkit.errors import RewriteError
+from bnkit.errors import CheckError, RewriteError
 
 if TYPE_CHECKING:
     from bnkit.rewrite.result import Rewrite
@@ -70,6 +70,25 @@ def run_rewrite(
         return
     print_text(str(rewrite))
     print_text(f"written: {out}" if out else "nothing was written; --out FILE writes the model")
+
+
+def required(example: Any, seen: str) -> Any:
+    """Return the example that a rewrite cannot do without.
+
+    Args:
+        example: as read; None if there is none.
+        seen: what a run on it shows.
+
+    Raises:
+        CheckError: there is none.
+    """
+    if example is None:
+        raise CheckError(
+            "there is no input",
+            required=f"one forward shows {seen}",
+            remedy="Give --shape, such as 8x3x224x224, or --example file.py:make_batch",
+        )
+    return example
 
 
 def _refuse_unwritable(out: Path) -> None:

@@ -7,9 +7,11 @@ from bnkit._lazy import attach
 if TYPE_CHECKING:
     from bnkit.rewrite.acceleration import accelerate as accelerate
     from bnkit.rewrite.adaptation import adapt as adapt
+    from bnkit.rewrite.conversion import convert as convert
     from bnkit.rewrite.folding import fold as fold
     from bnkit.rewrite.freezing import freeze as freeze
     from bnkit.rewrite.freezing import unfreeze as unfreeze
+    from bnkit.rewrite.insertion import insert as insert
     from bnkit.rewrite.layer_statistics import Recalibration as Recalibration
     from bnkit.rewrite.layer_statistics import StatisticsShift as StatisticsShift
     from bnkit.rewrite.loading import load as load
@@ -36,6 +38,8 @@ __getattr__, __dir__ = attach(
         "adapt": "bnkit.rewrite.adaptation",
         "freeze": "bnkit.rewrite.freezing",
         "frozen_statistics": "bnkit.rewrite.statistics_guard",
+        "convert": "bnkit.rewrite.conversion",
+        "insert": "bnkit.rewrite.insertion",
         "load": "bnkit.rewrite.loading",
         "recalibrate": "bnkit.rewrite.recalibration",
         "prune": "bnkit.rewrite.pruning",

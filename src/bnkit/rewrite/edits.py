@@ -190,6 +190,10 @@ class Edits:
             tensor.copy_(value)
         self._reversible(partial(_set_values, tensor, former))
 
+    def also_undo(self, back: Callable[[], None]) -> None:
+        """Have something that is no part of the model, such as an optimizer, undone with it."""
+        self._reversible(back)
+
     def _put(self, old: nn.Module, new: nn.Module) -> None:
         rewrite, slots = self.rewrite, slots_of(self.model, old)
         for parent, name in slots:

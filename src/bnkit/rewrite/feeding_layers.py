@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -94,11 +94,25 @@ class _Search:
     is_incomplete: bool
 
 
+def layers_behind(watched: Trace, sources: Iterable[int | None]) -> set[int]:
+    """Return the calls that apply weights, met first from some calls' outputs backwards.
+
+    Args:
+        watched: a trace.
+        sources: numbers of calls; None for what came from outside.
+    """
+    return _search_from(watched, sources, has_unseen=False).ends
+
+
 def _search(watched: Trace, norm: Call) -> _Search:
+    return _search_from(watched, norm.sources[:1], has_unseen=norm.has_unseen_source)
+
+
+def _search_from(watched: Trace, sources: Iterable[int | None], *, has_unseen: bool) -> _Search:
     ends: set[int] = set()
     seen: set[int] = set()
-    has_unseen, comes_from_outside = norm.has_unseen_source, False
-    waiting = list(norm.sources[:1])
+    comes_from_outside = False
+    waiting = list(sources)
     while waiting:
         number = waiting.pop()
         if number is None:

@@ -80,7 +80,7 @@ def survey_layers(model: nn.Module) -> Survey:
             reason = _why_not(module, quantized.get(id(module), ""))
             if reason:
                 found.skipped.append(Skipped(path, reason))
-            elif _plain_class(module) in _WITH_ACTIVATION:
+            elif plain_class(module) in _WITH_ACTIVATION:
                 found.ours[path] = module
             else:
                 found.torchs[path] = module
@@ -95,7 +95,7 @@ _INSTANCE_NORM = "normalizes each sample by its own statistics, so it is no batc
 
 def _why_not(layer: _BatchNorm, quantized: str) -> str:
     """Return why a batch norm can be neither swapped nor fused, empty if it can."""
-    plain = _plain_class(layer)
+    plain = plain_class(layer)
     reason = _why_not_class(plain)
     if reason:
         return reason
@@ -117,7 +117,7 @@ def _why_not_class(plain: type[nn.Module]) -> str:
     namesake = _namesake(plain)
     if namesake is None:
         return f"is a {plain.__name__}, which is none of torch's BatchNorm1d, 2d and 3d"
-    own = sorted(_own_behaviour(plain, namesake))
+    own = sorted(own_behaviour(plain, namesake))
     if own:
         return (
             f"is a {plain.__name__}, which has a {', '.join(own)} of its own; derive it from "
@@ -126,7 +126,7 @@ def _why_not_class(plain: type[nn.Module]) -> str:
     return ""
 
 
-def _own_behaviour(plain: type[nn.Module], namesake: type[nn.Module]) -> Iterator[str]:
+def own_behaviour(plain: type[nn.Module], namesake: type[nn.Module]) -> Iterator[str]:
     """Yield the methods and descriptors by which a subclass may behave otherwise."""
     for kind in plain.__mro__:
         if kind not in namesake.__mro__:
@@ -140,7 +140,7 @@ def _namesake(plain: type[nn.Module]) -> type[nn.Module] | None:
     return next((kind for kind in _OURS if issubclass(plain, kind)), None)
 
 
-def _plain_class(layer: nn.Module) -> type[nn.Module]:
+def plain_class(layer: nn.Module) -> type[nn.Module]:
     """Return the class of a layer, that before its parametrization if it is parametrized."""
     plain: type[nn.Module] = parametrize.type_before_parametrizations(layer)
     # A subclass that was swapped already counts as bnkit's class.
@@ -149,7 +149,7 @@ def _plain_class(layer: nn.Module) -> type[nn.Module]:
 
 def swap_class(layer: _BatchNorm) -> Callable[[], None]:
     """Turn a layer of torch's into bnkit's, and return what turns it back."""
-    plain = _plain_class(layer)
+    plain = plain_class(layer)
     namesake = _namesake(plain)
     assert namesake is not None
     ours = _OURS[namesake]
@@ -161,7 +161,7 @@ def fuse_activation(
 ) -> Callable[[], None]:
     """Have a layer of bnkit's activate, make the activation the identity; return the way back."""
     given = parametrize.type_before_parametrizations(layer)
-    fused = _WITH_ACTIVATION[_plain_class(layer)]
+    fused = _WITH_ACTIVATION[plain_class(layer)]
     if "_accelerated_as" in vars(given):
         fused = accelerated_class(given.__bases__[0], fused)
     restore_layer = _change_class(layer, fused)

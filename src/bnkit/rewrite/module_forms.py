@@ -14,6 +14,12 @@ import bnkit.layers as ours
 from bnkit.errors import RewriteError
 from bnkit.layers import border_conv
 from bnkit.layers.batch_norm_act import AddAndActivate
+from bnkit.layers.norm_act import (
+    GroupNormAct,
+    InstanceNormAct1d,
+    InstanceNormAct2d,
+    InstanceNormAct3d,
+)
 
 _CONV = (
     "in_channels",
@@ -27,6 +33,7 @@ _CONV = (
 )
 _BATCH = ("num_features", "eps", "momentum", "affine", "track_running_stats")
 _ACT = (*_BATCH, "activation", "negative_slope")
+_GROUP = ("num_groups", "num_channels", "eps", "affine")
 
 _OF_CONV: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OF_TRANSPOSE: tuple[type[nn.Module], ...] = (
@@ -50,6 +57,9 @@ _OF_ACT: tuple[type[nn.Module], ...] = (
     ours.BatchNormAct1d,
     ours.BatchNormAct2d,
     ours.BatchNormAct3d,
+    InstanceNormAct1d,
+    InstanceNormAct2d,
+    InstanceNormAct3d,
 )
 _OF_BORDER: tuple[type[nn.Module], ...] = (
     border_conv.BorderConv1d,
@@ -65,7 +75,8 @@ _OF_BORDER_TRANSPOSE: tuple[type[nn.Module], ...] = (
 _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Identity: (),
     nn.Linear: ("in_features", "out_features"),
-    nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine"),
+    nn.GroupNorm: _GROUP,
+    GroupNormAct: (*_GROUP, "activation", "negative_slope"),
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
     **dict.fromkeys(_OF_CONV, _CONV),
     **dict.fromkeys(_OF_TRANSPOSE, (*_CONV, "output_padding")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 import torch
@@ -14,10 +14,12 @@ from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, Trace, refuse_uninitialized
 from bnkit.layers import BatchNormAct1d, BatchNormAct2d, BatchNormAct3d
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_given
+from bnkit.rewrite.edits import Edits, rewriting
 from bnkit.rewrite.feeding_layers import find_feeding
-from bnkit.rewrite.model_copy import copied
-from bnkit.rewrite.output_difference import largest_difference
-from bnkit.rewrite.result import Change, Rewrite, Skipped
+from bnkit.rewrite.output_check import OutputCheck
+from bnkit.rewrite.output_difference import largest_difference, relative_difference
+from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.scale_folding import find_scale_pairs, fold_scale_into
 
 _REMOVED = "batch norm removed"
 _BIAS_ADDED = "bias of zeros added: a batch norm's β did its work"
@@ -26,7 +28,14 @@ _BIAS_UNREAD = "feeds a batch norm without a bias, and its forward would not use
 _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) -> Rewrite:
+def remove(
+    model: nn.Module,
+    example_args: Example,
+    *,
+    restore_bias: bool = True,
+    fold_scale: bool = False,
+    inplace: bool = False,
+) -> Rewrite:
     """Replace every batch norm by the identity.
 
     A batch norm's β does a bias's work, so the conv or linear layers that feed one are usually
@@ -37,12 +46,19 @@ def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) ->
     feeds a batch norm and can be given no bias is listed in `.skipped`, as is a batch norm that
     never ran.
 
+    With `fold_scale` what a batch norm does in eval mode first goes into the conv or linear layer
+    that alone feeds it: weight·s and β + (bias − mean)·s with s = γ/√(var + eps), computed in
+    float64. Where that is not exact the batch norm is removed all the same, and `.skipped` says why
+    nothing was folded. If everything was folded, the network gives in eval mode what it gave.
+
     Of a `BatchNormAct` the addition and the activation stay.
 
     Args:
         model: any network with at least one batch norm.
         example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
             or keyword arguments in a mapping.
+        restore_bias: give feeding layers the bias of zeros; else they stay without.
+        fold_scale: fold the batch norms' scale and shift into the layers directly before them.
         inplace: change the model itself and not a copy.
 
     Returns:
@@ -53,9 +69,11 @@ def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) ->
             whose extra behaviour the identity would drop; one is called as a function, or still
             runs afterwards, because something else than its parent module holds it; parameters are
             uninitialized; a part is TorchScript; the network does not run on the example, before or
-            after, or returns other shapes after. The model is then as it was.
+            after, or returns other shapes after; what was folded changed the output by more than
+            rounding. The model is then as it was.
 
-    Cost: four forwards, and a copy of the model unless `inplace`.
+    Cost: four forwards, and a copy of the model unless `inplace`; with `fold_scale` two more, or up
+    to six where rounding is amplified.
     """
     refuse_uninitialized(model)
     norms = batch_norm_paths(model)
@@ -63,16 +81,22 @@ def remove(model: nn.Module, example_args: Example, *, inplace: bool = False) ->
     before = trace_as_given(model, example_args)
     _refuse_functional(before.traces)
     feeding = find_feeding(norms, before.traces, before.training_error)
-    rewrite = Rewrite(model if inplace else copied(model), skipped=feeding.skipped)
-    rewrite.skipped += [
-        Skipped(path, _HOOKS_DROPPED) for path, layer in norms.items() if _has_hooks(layer)
-    ]
-    try:
-        _change_and_check(rewrite, model, feeding.paths, before, example_args)
-    except Exception:
-        rewrite.undo()
-        raise
-    return rewrite
+    biased = feeding.paths if restore_bias else {}
+    with rewriting("remove", model, inplace=inplace) as edits, ExitStack() as kept:
+        # Where a closure was not copied, the original runs.
+        if edits.model is not model:
+            kept.enter_context(preserve(model))
+        edits.rewrite.skipped += feeding.skipped
+        for path, layer in norms.items():
+            if _has_hooks(layer):
+                edits.skipped(path, _HOOKS_DROPPED)
+        if fold_scale:
+            pairs, obstacles = find_scale_pairs(model, norms, before.traces)
+            for path, reason in obstacles.items():
+                edits.skipped(path, f"removed without folding its scale, because {reason}")
+            _fold_and_check(edits, pairs, example_args)
+        _remove_and_check(edits, norms, biased, before, example_args)
+    return edits.rewrite
 
 
 def batch_norm_paths(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -134,41 +158,57 @@ def _has_hooks(layer: nn.Module) -> bool:
     return any(getattr(layer, table) for table in _HOOK_TABLES)
 
 
-def _change_and_check(
-    rewrite: Rewrite,
-    model: nn.Module,
+def _fold_and_check(edits: Edits, pairs: dict[str, str], example: Example) -> None:
+    """Fold the batch norms that can be, put the identity in their places, and compare."""
+    check = OutputCheck(edits.model, example, ["eval"])
+    linears = []
+    for path, linear_path in pairs.items():
+        norm, linear = edits.model.get_submodule(path), edits.model.get_submodule(linear_path)
+        assert isinstance(norm, _BatchNorm)
+        fold_scale_into(edits, linear, norm)
+        edits.changed(path, f"its scale and shift folded into {linear_path}")
+        edits.replace(norm, _without(norm))
+        linears.append(linear)
+    excess = check.excess(edits.model, linears, in_training=False) if pairs else ""
+    if excess:
+        raise RewriteError(
+            f"with the scales folded {excess}",
+            required="in eval mode it must give what it gave before",
+            remedy="Please report this with the network, and remove without fold_scale",
+        )
+
+
+def _remove_and_check(
+    edits: Edits,
+    norms: dict[str, _BatchNorm],
     feeding: dict[str, bool],
     before: DoubleTrace,
     example: Example,
 ) -> None:
-    with ExitStack() as kept:
-        # What stays referenced from a list or a closure still runs once more, before it is
-        # refused: the layers that are taken out, and, where a closure was not copied, the original.
-        norms = batch_norm_paths(rewrite.model)
-        kept.enter_context(preserve(nn.ModuleList(norms.values())))
-        if rewrite.model is not model:
-            kept.enter_context(preserve(model))
+    left = batch_norm_paths(edits.model)
+    # What stays referenced from a list or a closure still runs once more, before it is refused.
+    with preserve(nn.ModuleList(left.values())):
+        for layer in {id(layer): layer for layer in left.values()}.values():
+            edits.replace(layer, _without(layer))
         for path in norms:
-            _replace(rewrite, path)
-            rewrite.changes.append(Change(path, _REMOVED))
-        biases = {
-            path: _give_zero_bias(rewrite.model.get_submodule(path), is_trained)
+            edits.changed(path, _REMOVED)
+        biased = [
+            path
             for path, is_trained in feeding.items()
-        }
-        rewrite._reversals += biases.values()
-        after = trace_as_changed(rewrite.model, example, before)
+            if _give_zero_bias(edits, edits.model.get_submodule(path), is_trained)
+        ]
+        after = trace_as_changed(edits.model, example, before)
     _refuse_remaining(after.traces)
-    rewrite.difference = largest_difference(
-        before.evaluation.output_tensors, after.evaluation.output_tensors
-    )
+    outputs = before.evaluation.output_tensors, after.evaluation.output_tensors
+    edits.rewrite.difference = largest_difference(*outputs)
+    edits.rewrite.relative_difference = relative_difference(*outputs)
     read = set[str]().union(*(watched.parameters_read for watched in after.traces))
-    for path, take_back in biases.items():
+    for path in biased:
         if f"{path}.bias" in read:
-            rewrite.changes.append(Change(path, _BIAS_ADDED))
+            edits.changed(path, _BIAS_ADDED)
         else:
-            take_back()
-            rewrite._reversals.remove(take_back)
-            rewrite.skipped.append(Skipped(path, _BIAS_UNREAD))
+            edits.set_parameter(edits.model.get_submodule(path), "bias", None)
+            edits.skipped(path, _BIAS_UNREAD)
 
 
 def _refuse_remaining(traces: Iterable[Trace]) -> None:
@@ -187,28 +227,6 @@ def _refuse_remaining(traces: Iterable[Trace]) -> None:
                 )
 
 
-def _replace(rewrite: Rewrite, path: str) -> None:
-    if not path:
-        old_model = rewrite.model
-
-        def restore_model() -> None:
-            rewrite.model = old_model
-
-        rewrite.model = _without(old_model)
-        rewrite._reversals.append(restore_model)
-        return
-    parent_path, _, name = path.rpartition(".")
-    parent = rewrite.model.get_submodule(parent_path)
-    old = parent._modules[name]
-    assert old is not None
-
-    def restore() -> None:
-        parent._modules[name] = old
-
-    parent._modules[name] = _without(old)
-    rewrite._reversals.append(restore)
-
-
 def _without(layer: nn.Module) -> nn.Module:
     """Return what stands in the place of a batch norm: what it fused, or the identity."""
     if isinstance(layer, BatchNormAct1d | BatchNormAct2d | BatchNormAct3d):
@@ -216,22 +234,16 @@ def _without(layer: nn.Module) -> nn.Module:
     return nn.Identity().train(layer.training)
 
 
-def _give_zero_bias(layer: nn.Module, is_trained: bool) -> Callable[[], None]:
-    """Add the bias and return what takes it back."""
+def _give_zero_bias(edits: Edits, layer: nn.Module, is_trained: bool) -> bool:
+    """Add a bias of zeros; return False if the layer has got one by now."""
+    if getattr(layer, "bias", None) is not None:
+        return False
     # The parameters and not `weight`: that may be computed, and computing it may change buffers.
     own = [tensor for tensor in layer.parameters() if tensor.dtype.is_floating_point]
     like = own[0] if own else layer.weight
     assert isinstance(like, torch.Tensor)
     channels = getattr(layer, "out_features", None) or layer.out_channels
     assert isinstance(channels, int)
-    attributes, parameters = dict(vars(layer)), dict(layer._parameters)
-
-    def restore() -> None:
-        layer._parameters.clear()
-        layer._parameters.update(parameters)
-        if "bias" in attributes:
-            vars(layer)["bias"] = attributes["bias"]
-
-    bias = torch.zeros(channels, dtype=like.dtype, device=like.device)
-    layer.bias = nn.Parameter(bias, requires_grad=is_trained)
-    return restore
+    zeros = torch.zeros(channels, dtype=like.dtype, device=like.device)
+    edits.set_parameter(layer, "bias", zeros, requires_grad=is_trained)
+    return True

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from bnkit.errors import ArgumentTypeError, RewriteError
 
 Undo = Callable[[], None]
 
@@ -35,13 +38,20 @@ class OptimizerGroups:
             return lambda: None
         place, name = _take(group, parameter)
         state = self.optimizer.state.pop(parameter, None)
+        return partial(_put_back, self.optimizer, group, place, parameter, name, state)
 
-        def restore() -> None:
-            _put(group, place, parameter, name)
-            if state is not None:
-                self.optimizer.state[parameter] = state
+    def join(self, parameter: Tensor, beside: Tensor, name: str) -> Undo:
+        """Put a new parameter at the end of the group that holds another one.
 
-        return restore
+        Args:
+            parameter: held by no group.
+            beside: held by one.
+            name: of the parameter, for optimizers that keep names.
+        """
+        group = self.group_of(beside)
+        assert group is not None
+        _put(group, len(group["params"]), parameter, name if "param_names" in group else None)
+        return partial(_leave, self.optimizer, group, parameter)
 
     def stop_decay(self, parameter: Tensor) -> Undo:
         """Move a parameter to a group like its own with weight_decay=0."""
@@ -85,6 +95,27 @@ class OptimizerGroups:
 _LISTS = ("params", "param_names")
 
 
+# What undoes a change: functions of the module, so that a rewrite can be copied and pickled.
+
+
+def _put_back(
+    optimizer: Any,
+    group: dict[str, Any],
+    place: int,
+    parameter: Tensor,
+    name: str | None,
+    state: Any,
+) -> None:
+    _put(group, place, parameter, name)
+    if state is not None:
+        optimizer.state[parameter] = state
+
+
+def _leave(optimizer: Any, group: dict[str, Any], parameter: Tensor) -> None:
+    _take(group, parameter)
+    optimizer.state.pop(parameter, None)
+
+
 def _take(group: dict[str, Any], parameter: Tensor) -> tuple[int, str | None]:
     place = next(i for i, held in enumerate(group["params"]) if held is parameter)
     del group["params"][place]
@@ -96,3 +127,25 @@ def _put(group: dict[str, Any], place: int, parameter: Tensor, name: str | None)
     group["params"].insert(place, parameter)
     if name is not None:
         group["param_names"].insert(place, name)
+
+
+def groups_of(optimizer: Any, *, inplace: bool) -> OptimizerGroups | None:
+    """Return the groups of the optimizer that a rewrite was given; None for None.
+
+    Raises:
+        ArgumentTypeError: it is no optimizer.
+        RewriteError: the rewrite works on a copy, whose parameters no optimizer holds yet.
+    """
+    if optimizer is None:
+        return None
+    if not isinstance(getattr(optimizer, "param_groups", None), list):
+        raise ArgumentTypeError(
+            f"optimizer is a {type(optimizer).__name__}", required="one of torch.optim"
+        )
+    if not inplace:
+        raise RewriteError(
+            "an optimizer is given, and the model is to be copied",
+            required="the optimizer holds the parameters of the model itself, not of a copy",
+            remedy="Give inplace=True, or build the optimizer from what the rewrite returns",
+        )
+    return OptimizerGroups(optimizer)
