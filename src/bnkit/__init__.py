@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct1d as BatchNormAct1d
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
-    from bnkit.rewrite.acceleration import accelerate as accelerate
-    from bnkit.rewrite.adaptation import adapt as adapt
-    from bnkit.rewrite.conversion import convert as convert
-    from bnkit.rewrite.folding import fold as fold
-    from bnkit.rewrite.freezing import freeze as freeze
-    from bnkit.rewrite.freezing import unfreeze as unfreeze
-    from bnkit.rewrite.insertion import insert as insert
+    from bnkit.rewrite.acceleration.acceleration import accelerate as accelerate
+    from bnkit.rewrite.conversion.conversion import convert as convert
+    from bnkit.rewrite.conversion.insertion import insert as insert
+    from bnkit.rewrite.conversion.removal import remove as remove
+    from bnkit.rewrite.folding.folding import fold as fold
     from bnkit.rewrite.loading import load as load
-    from bnkit.rewrite.pruning import prune as prune
-    from bnkit.rewrite.recalibration import recalibrate as recalibrate
-    from bnkit.rewrite.removal import remove as remove
-    from bnkit.rewrite.statistics_guard import frozen_statistics as frozen_statistics
+    from bnkit.rewrite.pruning.pruning import prune as prune
+    from bnkit.rewrite.statistics.adaptation import adapt as adapt
+    from bnkit.rewrite.statistics.freezing import freeze as freeze
+    from bnkit.rewrite.statistics.freezing import unfreeze as unfreeze
+    from bnkit.rewrite.statistics.recalibration import recalibrate as recalibrate
+    from bnkit.rewrite.statistics.statistics_guard import frozen_statistics as frozen_statistics
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -47,26 +47,26 @@ __getattr__, __dir__ = attach(
         "BatchNormAct2d": "bnkit.layers.batch_norm_act",
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
         "BnkitError": "bnkit.errors",
-        "accelerate": "bnkit.rewrite.acceleration",
-        "adapt": "bnkit.rewrite.adaptation",
+        "accelerate": "bnkit.rewrite.acceleration.acceleration",
+        "adapt": "bnkit.rewrite.statistics.adaptation",
         "check": "bnkit.checker.checking",
         "compile_reports": "bnkit.compilation.graph_report",
-        "convert": "bnkit.rewrite.conversion",
+        "convert": "bnkit.rewrite.conversion.conversion",
         "describe": "bnkit.inspection.description",
         "empty_cache": "bnkit.kernels.numba_cpu.output_memory",
         "fix": "bnkit.checker.fixing",
-        "fold": "bnkit.rewrite.folding",
-        "freeze": "bnkit.rewrite.freezing",
-        "frozen_statistics": "bnkit.rewrite.statistics_guard",
+        "fold": "bnkit.rewrite.folding.folding",
+        "freeze": "bnkit.rewrite.statistics.freezing",
+        "frozen_statistics": "bnkit.rewrite.statistics.statistics_guard",
         "functional": "bnkit.functional",
-        "insert": "bnkit.rewrite.insertion",
+        "insert": "bnkit.rewrite.conversion.insertion",
         "kernel_for": "bnkit.kernels.dispatch",
         "lab": "bnkit.lab",
         "load": "bnkit.rewrite.loading",
-        "recalibrate": "bnkit.rewrite.recalibration",
-        "prune": "bnkit.rewrite.pruning",
-        "remove": "bnkit.rewrite.removal",
-        "unfreeze": "bnkit.rewrite.freezing",
+        "recalibrate": "bnkit.rewrite.statistics.recalibration",
+        "prune": "bnkit.rewrite.pruning.pruning",
+        "remove": "bnkit.rewrite.conversion.removal",
+        "unfreeze": "bnkit.rewrite.statistics.freezing",
         "use_kernel": "bnkit.kernels.dispatch",
         "watch": "bnkit.checker.watching",
     },

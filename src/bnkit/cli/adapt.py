@@ -44,7 +44,7 @@ def adapt(
     """Blend the statistics of unlabelled target data into those of a model."""
 
     def make(model: Any, _: Any) -> Rewrite:
-        from bnkit.rewrite.adaptation import adapt as adapt_model
+        from bnkit.rewrite.statistics.adaptation import adapt as adapt_model
 
         return adapt_model(
             model,

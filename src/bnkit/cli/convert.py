@@ -44,7 +44,7 @@ def convert(
     """
 
     def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.conversion import convert as convert_model
+        from bnkit.rewrite.conversion.conversion import convert as convert_model
 
         return convert_model(
             model, to, layers=layers, example_args=inputs, inplace=True, groups=groups

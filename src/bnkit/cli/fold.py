@@ -52,7 +52,7 @@ def fold(
     """
 
     def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.folding import fold as fold_model
+        from bnkit.rewrite.folding.folding import fold as fold_model
 
         if inputs is None:
             raise ArgumentError(

@@ -31,7 +31,7 @@ def freeze(
     """Freeze normalization layers, also against model.train(): weight, bias and statistics."""
 
     def make(model: Any, _: Any) -> Rewrite:
-        from bnkit.rewrite.freezing import freeze as freeze_model
+        from bnkit.rewrite.statistics.freezing import freeze as freeze_model
 
         return freeze_model(model, layers, inplace=True)
 

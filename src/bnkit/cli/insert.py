@@ -50,7 +50,7 @@ def insert(
     """Insert batch norms after conv and linear layers; an input is needed, to see their shapes."""
 
     def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.insertion import insert as insert_into
+        from bnkit.rewrite.conversion.insertion import insert as insert_into
 
         return insert_into(
             model,

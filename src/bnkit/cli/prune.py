@@ -69,7 +69,7 @@ def prune(
     """
 
     def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.pruning import prune as prune_model
+        from bnkit.rewrite.pruning.pruning import prune as prune_model
 
         if inputs is None:
             raise RewriteError(

@@ -43,7 +43,7 @@ def recalibrate(
     """Give batch norms the mean and variance of all that they receive from the data."""
 
     def make(model: Any, _: Any) -> Rewrite:
-        from bnkit.rewrite.recalibration import recalibrate as recalibrate_model
+        from bnkit.rewrite.statistics.recalibration import recalibrate as recalibrate_model
 
         return recalibrate_model(
             model,

@@ -48,7 +48,7 @@ def remove(
     """
 
     def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.removal import remove as remove_from
+        from bnkit.rewrite.conversion.removal import remove as remove_from
 
         return remove_from(
             model,

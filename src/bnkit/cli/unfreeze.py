@@ -31,7 +31,7 @@ def unfreeze(
     """Give layers that were frozen in the model's code their mode and training back."""
 
     def make(model: Any, _: Any) -> Rewrite:
-        from bnkit.rewrite.freezing import unfreeze as unfreeze_model
+        from bnkit.rewrite.statistics.freezing import unfreeze as unfreeze_model
 
         return unfreeze_model(model, layers, inplace=True)
 

@@ -19,14 +19,14 @@ from bnkit.rewrite.kept_in_eval import is_kept_class, kept_class, plain_class
 _CLASSES: dict[str, str] = {
     "kept-in-eval": "bnkit.rewrite.kept_in_eval:kept_class",
     "not-kept-in-eval": "bnkit.rewrite.kept_in_eval:plain_class",
-    "bnkit": "bnkit.rewrite.layer_classes:bnkits",
-    "torch": "bnkit.rewrite.layer_classes:torchs",
-    "bnkit-1d": "bnkit.rewrite.layer_classes:bnkits_1d",
-    "bnkit-2d": "bnkit.rewrite.layer_classes:bnkits_2d",
-    "bnkit-3d": "bnkit.rewrite.layer_classes:bnkits_3d",
-    "torch-1d": "bnkit.rewrite.layer_classes:torchs_1d",
-    "torch-2d": "bnkit.rewrite.layer_classes:torchs_2d",
-    "torch-3d": "bnkit.rewrite.layer_classes:torchs_3d",
+    "bnkit": "bnkit.rewrite.acceleration.layer_classes:bnkits",
+    "torch": "bnkit.rewrite.acceleration.layer_classes:torchs",
+    "bnkit-1d": "bnkit.rewrite.acceleration.layer_classes:bnkits_1d",
+    "bnkit-2d": "bnkit.rewrite.acceleration.layer_classes:bnkits_2d",
+    "bnkit-3d": "bnkit.rewrite.acceleration.layer_classes:bnkits_3d",
+    "torch-1d": "bnkit.rewrite.acceleration.layer_classes:torchs_1d",
+    "torch-2d": "bnkit.rewrite.acceleration.layer_classes:torchs_2d",
+    "torch-3d": "bnkit.rewrite.acceleration.layer_classes:torchs_3d",
 }
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from bnkit.errors import RewriteError
 from bnkit.inspection.trace import Example
-from bnkit.rewrite.layer_check import deviation, largest_finite
+from bnkit.rewrite.acceleration.layer_check import deviation, largest_finite
 from bnkit.rewrite.network_run import NetworkRun, run_network
 from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite, Skipped

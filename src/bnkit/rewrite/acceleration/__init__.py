@@ -1,0 +1,1 @@
+"""Torch's layers swapped for bnkit's, activations fused into them, and the proof."""

@@ -1,0 +1,1 @@
+"""Batch norms turned into other layers, taken out, and put in."""

@@ -1,0 +1,269 @@
+"""Batch norms folded into the conv and linear layers beside them: fewer operations, same output."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnkit.errors import ArgumentError, RewriteError
+from bnkit.inspection.trace import Example, refuse_uninitialized
+from bnkit.rewrite.double_trace import DoubleTrace, trace_as_given
+from bnkit.rewrite.edits import Edits, rewriting
+from bnkit.rewrite.folding.fold_network_check import is_explained
+from bnkit.rewrite.folding.fold_obstacles import Ties, is_act, kind_of
+from bnkit.rewrite.folding.fold_proof import FoldedGroup, full_precision, prove
+from bnkit.rewrite.folding.foldable_pairs import Border, FoldPlan, PairSearch
+from bnkit.rewrite.folding.folded_layers import put_into
+from bnkit.rewrite.folding.seen_outputs import outputs_seen_elsewhere
+from bnkit.rewrite.layer_choice import Patterns, chosen_layers
+from bnkit.rewrite.network_run import run_network
+from bnkit.rewrite.output_check import OutputCheck
+from bnkit.rewrite.result import Rewrite
+
+_FOR_INFERENCE = (
+    "the result is for inference: what is folded uses the stored statistics in training mode too; "
+    "pairs are those of the example's run"
+)
+_CORRECTED = ", with a correction of the border"
+_WHAT = "batch norm, nor a conv or linear layer"
+
+
+def fold(
+    model: nn.Module,
+    example_args: Example,
+    *,
+    layers: Patterns | None = None,
+    border: Border = "refuse",
+    inplace: bool = False,
+) -> Rewrite:
+    """Fold batch norms into the conv or linear layer directly before or after them.
+
+    s·(W x + b) + t = (s·W) x + (s·b + t), and likewise W (s·x + t) + b, where s = γ/√(var + eps)
+    and t = β − s·mean. An identity stays where the batch norm was; of a `BatchNormAct` the
+    addition and the activation stay.
+
+    Pairs are found in a run of the example, never by names. What cannot be shown to be right is
+    left and listed in `.skipped`: shared layers, tied or parametrized weights, hooks, an output
+    that goes elsewhere too, channels on another axis, and a batch norm before a conv that pads
+    with zeros, or is transposed. Folded weights are computed in float64 and rounded once; every
+    pair is compared, on the first samples of its input, with the layers apart in float64.
+
+    Args:
+        model: any network in eval mode.
+        example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
+            or keyword arguments in a mapping.
+        layers: patterns of paths, of batch norms or of the layers that they go into; None for all.
+        border: what becomes of a batch norm before a conv that pads with zeros or is transposed:
+            "refuse" leaves it; "correct" makes the conv one that adds what its taps inside see of
+            the shift, exact for inputs of any size.
+        inplace: change the model itself and not a copy.
+
+    Returns:
+        The rewrite; the differences are those of the outputs on the example, in eval mode.
+
+    Raises:
+        ArgumentError: no example, or another word for `border`.
+        RewriteError: the model is in training mode, has no batch norm, is or holds TorchScript, has
+            parameters without values, or does not run on the example; a pattern names nothing; the
+            folded network differs by more than rounding. The model is then as it was.
+
+    Cost: eight forwards, and per folded pair the check on up to about 2²⁰ values of its input.
+    """
+    _refuse_arguments(model, example_args, border)
+    _refuse_unprovable(model)
+    if inplace:
+        _refuse_inference_tensors(model)
+    chosen = _chosen(model, layers)
+    runs = trace_as_given(model, example_args)
+    plan = _plan(model, example_args, runs, border, chosen)
+    with full_precision():
+        check = _NetworkCheck(model, example_args)
+        proved = prove(model, example_args, plan)
+        with rewriting("fold", model, inplace=inplace) as edits:
+            _apply_what_holds(edits, check, plan, proved)
+            check.outputs.measure(edits.rewrite)
+            _tell(edits, plan, proved, runs)
+    return edits.rewrite
+
+
+def _refuse_arguments(model: nn.Module, example: Example | None, border: str) -> None:
+    if example is None:
+        raise ArgumentError(
+            "fold got no example",
+            required="pairs are found by running the network once",
+            remedy="Give example_args, an input of the shape and dtype it takes",
+        )
+    if border not in ("refuse", "correct"):
+        raise ArgumentError(f"border is {border!r}", required='it must be "refuse" or "correct"')
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
+    refuse_uninitialized(model)
+    if model.training:
+        raise RewriteError(
+            "the model is in training mode",
+            required="a fold keeps what eval mode gives",
+            remedy="Call model.eval() first",
+        )
+
+
+def _refuse_unprovable(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise RewriteError(
+                "is TorchScript",
+                required="a trace cannot look into it, so it may read what is folded",
+                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
+                where=path or "(model)",
+            )
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise RewriteError(
+            "the network has no batch norm",
+            required="at least one torch.nn.BatchNorm1d, 2d or 3d, or a subclass",
+        )
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise RewriteError(
+                "is on the meta device, without values",
+                required="a fold computes with them",
+                remedy="Load the weights first",
+                where=name,
+            )
+
+
+def _refuse_inference_tensors(model: nn.Module) -> None:
+    if torch.is_inference_mode_enabled():
+        return
+    for name, parameter in model.named_parameters():
+        if parameter.is_inference():
+            raise RewriteError(
+                "was made in inference mode, so it cannot be changed in place outside of it",
+                remedy="Fold a copy, with inplace=False",
+                where=name,
+            )
+
+
+def _chosen(model: nn.Module, layers: Patterns | None) -> set[int] | None:
+    """Return the ids of the layers that are wanted; None for all."""
+    if layers is None:
+        return None
+
+    def is_eligible(module: nn.Module) -> bool:
+        return isinstance(module, _BatchNorm) or kind_of(module) is not None
+
+    return {id(m) for m in chosen_layers(model, layers, is_eligible, _WHAT).values()}
+
+
+def _plan(
+    model: nn.Module,
+    example: Example,
+    runs: DoubleTrace,
+    border: Border,
+    chosen: set[int] | None,
+) -> FoldPlan:
+    norms = {path: m for path, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    ran = {call.name: call.module for call in runs.evaluation.calls if call.module is not None}
+    seen = outputs_seen_elsewhere(model, example, ran)
+    ties = Ties(model, runs.traces)
+    return PairSearch(runs.evaluation, ties, seen, border, chosen).plan(norms)
+
+
+class _NetworkCheck:
+    """What a network gave before it was folded.
+
+    Attributes:
+        outputs: the check of its outputs.
+    """
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        self.outputs = OutputCheck(model, example, ("eval",))
+        self._example = example
+        self._before = run_network(model, example, training=False, with_gradients=False)
+
+    def excess(self, model: nn.Module, layers: dict[nn.Module, float]) -> str:
+        """Return what differs by more than what its layers are off by, as a clause, or nothing."""
+        clause = self.outputs.excess(model, list(layers), in_training=False)
+        if not clause or "raises" in clause:
+            return clause
+        return "" if is_explained(self._before, model, self._example, layers) else clause
+
+
+def _apply_what_holds(
+    edits: Edits, check: _NetworkCheck, plan: FoldPlan, proved: dict[str, FoldedGroup]
+) -> None:
+    """Fold all groups; if the network then is not right, all but those that make it so.
+
+    A pair that is right in itself can be wrong in its network, if something that no trace shows
+    holds one of its layers too, such as a list.
+
+    Raises:
+        RewriteError: the network is not right, yet with each group alone it is.
+    """
+    clause = _wrong(edits, check, proved)
+    if not clause:
+        return
+    for path, folded in list(proved.items()):
+        _take_back(edits)
+        alone = _wrong(edits, check, {path: folded})
+        if alone:
+            del proved[path]
+            reason = f"folded into {path} the network is not right: {alone}"
+            plan.reasons |= dict.fromkeys(folded.group.norms, reason)
+    _take_back(edits)
+    clause = _wrong(edits, check, proved)
+    if clause:
+        raise RewriteError(
+            f"the folded network is not right: {clause}",
+            required="its outputs on the example must stay the same but for rounding",
+            remedy="Choose what is folded with layers=",
+        )
+
+
+def _wrong(edits: Edits, check: _NetworkCheck, proved: dict[str, FoldedGroup]) -> str:
+    """Fold groups, and return what is then wrong with the network, as a clause."""
+    for path, folded in proved.items():
+        group, model = folded.group, edits.model
+        put_into(edits, model.get_submodule(path), folded.numbers)
+        for norm_path in group.norms:
+            norm = model.get_submodule(norm_path)
+            assert isinstance(norm, _BatchNorm)
+            rest = norm.without_batch_norm() if is_act(norm) else nn.Identity()  # type: ignore[operator]
+            edits.replace(norm, rest.train(norm.training))
+    layers = {edits.model.get_submodule(path): off.deviation for path, off in proved.items()}
+    return check.excess(edits.model, layers)
+
+
+def _take_back(edits: Edits) -> None:
+    edits.rewrite.undo()
+    if edits.rewrite.steps is not None:
+        edits.rewrite.steps.clear()
+
+
+def _tell(edits: Edits, plan: FoldPlan, proved: dict[str, FoldedGroup], runs: DoubleTrace) -> None:
+    for path, folded in proved.items():
+        group = folded.group
+        for norm in group.norms:
+            corrected = (
+                _CORRECTED if norm in group.before and folded.numbers.taps is not None else ""
+            )
+            edits.changed(norm, f"folded into {path}{corrected}")
+        if group.linear.bias is None and folded.numbers.bias is not None:
+            edits.changed(path, "bias added, which the fold needs")
+    for path, reason in plan.reasons.items():
+        edits.skipped(path, f"not folded: {reason}")
+    for call in runs.evaluation.calls:
+        if call.module is None and "batch_norm" in call.name:
+            reason = "a batch norm called as a function is not folded: make it a module"
+            edits.skipped(call.inside, f"{call.name}, {reason}")
+    edits.rewrite.notes.append(_FOR_INFERENCE)
+    for path, times in _more_in_training(proved, runs).items():
+        edits.rewrite.notes.append(f"in training mode {path} runs {times} times, in eval mode once")
+
+
+def _more_in_training(proved: dict[str, FoldedGroup], runs: DoubleTrace) -> dict[str, int]:
+    """Return path → calls in training mode, for layers that run once in eval mode and not there."""
+    if runs.training is None:
+        return {}
+    calls = [call.name for call in runs.training.calls if call.module is not None]
+    layers = [path for folded in proved.values() for path in folded.group.members]
+    return {path: calls.count(path) for path in layers if calls.count(path) > 1}

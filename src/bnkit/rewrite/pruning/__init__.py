@@ -1,0 +1,1 @@
+"""Channels removed: which belong together, which go, and the proof."""

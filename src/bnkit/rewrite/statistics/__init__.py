@@ -1,0 +1,1 @@
+"""Running statistics: estimated from data, frozen, guarded."""
