@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from bnkit.inspection.trace import Trace
 from bnkit.rewrite.edits import Edits
+from bnkit.rewrite.folding.fold_arithmetic import linear_map, with_norm_after
 from bnkit.rewrite.module_slots import path_of
 
 _LINEAR_MAPS: tuple[type[nn.Module], ...] = (
@@ -69,30 +70,14 @@ def _layer_before(
 
 def fold_scale_into(edits: Edits, linear: nn.Module, norm: _BatchNorm) -> None:
     """Give a layer weight·s and β + (bias − mean)·s, s = γ/√(var + eps), computed in float64."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.detach().double()
     weight, bias = linear._parameters["weight"], linear._parameters.get("bias")
     assert weight is not None
-    shift = -norm.running_mean.double() * scale
-    if bias is not None:
-        shift = shift + bias.detach().double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.detach().double()
     trained = bias if bias is not None else norm.bias if norm.bias is not None else weight
-    scaled = weight.detach().double() * _along(linear, weight, scale)
-    edits.set_parameter(linear, "weight", scaled.to(weight.dtype))
-    edits.set_parameter(linear, "bias", shift.to(weight.dtype), requires_grad=trained.requires_grad)
-
-
-def _along(linear: nn.Module, weight: Tensor, scale: Tensor) -> Tensor:
-    """Return a scale per output channel in the shape in which it multiplies the weight."""
-    if not isinstance(linear, nn.modules.conv._ConvTransposeNd):
-        return scale.reshape(-1, *[1] * (weight.dim() - 1))
-    # (in, out / groups, …): the inputs of one group make its outputs.
-    per_input = scale.reshape(linear.groups, 1, -1).expand(-1, len(weight) // linear.groups, -1)
-    return per_input.reshape(len(weight), -1, *[1] * (weight.dim() - 2))
+    folded = with_norm_after(linear_map(linear), norm).rounded(weight.dtype)
+    edits.set_parameter(linear, "weight", folded.weight.to(weight.device))
+    assert folded.bias is not None
+    new_bias = folded.bias.to(weight.device)
+    edits.set_parameter(linear, "bias", new_bias, requires_grad=trained.requires_grad)
 
 
 def _of_norm(norm: _BatchNorm) -> Iterator[str]:
