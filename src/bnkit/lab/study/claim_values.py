@@ -200,5 +200,6 @@ def _finite(value: float, problem: str) -> Reading:
 def _schedule_key(trial: TrialRecord) -> str:
     """Return a text that trials share whose checkpoints fall on the same steps."""
     training = trial.spec.get("training", {})
-    length = {key: training.get(key) for key in ("epochs", "steps", "validate_every")}
+    keys = ("epochs", "steps", "validate_every", "accumulate")
+    length = {key: training.get(key) for key in keys}
     return grid_key({"data": trial.spec.get("data"), **length})
