@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -64,20 +64,35 @@ class Sums:
         return self.loss / self.examples, self.hits / self.examples
 
 
-class Window:
-    """Mean loss over the examples of the last batches, as many as one epoch has."""
+class TrainingMeans:
+    """Training metrics: over the epoch so far, and over the last batches, as many as one epoch has.
 
-    def __init__(self, batches: int) -> None:
-        self._batches: deque[BatchResult] = deque(maxlen=batches)
+    Args:
+        steps_per_epoch: optimizer steps of an epoch.
+        batches_per_epoch: its batches.
+    """
 
-    def add(self, batch: BatchResult) -> None:
-        """Add a batch; the oldest one leaves."""
-        self._batches.append(batch)
+    def __init__(self, steps_per_epoch: int, batches_per_epoch: int) -> None:
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = Sums()
+        self._recent: deque[BatchResult] = deque(maxlen=batches_per_epoch)
 
-    def mean(self) -> float:
-        """Return the mean loss."""
-        examples = sum(batch.examples for batch in self._batches)
-        return sum(batch.loss * batch.examples for batch in self._batches) / examples
+    def add(self, step: int, batches: Sequence[BatchResult]) -> None:
+        """Add the batches of an optimizer step, counted from 1."""
+        if (step - 1) % self._steps_per_epoch == 0:
+            self._epoch = Sums()
+        for batch in batches:
+            self._epoch.add(batch)
+            self._recent.append(batch)
+
+    def of_epoch(self) -> tuple[float, float]:
+        """Return mean loss and accuracy over the epoch so far."""
+        return self._epoch.means()
+
+    def recent_loss(self) -> float:
+        """Return the mean loss over the last epoch's worth of batches."""
+        examples = sum(batch.examples for batch in self._recent)
+        return sum(batch.loss * batch.examples for batch in self._recent) / examples
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from torch import nn
 
 from bnkit.lab.training.batches import Split, grouped_batches
 from bnkit.lab.training.early_stopping import EarlyStopping
-from bnkit.lab.training.evaluation import Checkpoint, Loss, Sums, Window, evaluate, untrained
+from bnkit.lab.training.evaluation import Checkpoint, Loss, TrainingMeans, evaluate, untrained
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from bnkit.lab.training.precision import Precision
 from bnkit.lab.training.settings import TrainingSettings, batches_per_epoch
@@ -61,13 +61,12 @@ def train(
     """
     precision = Precision(settings.precision, train_split.images.device.type)
     first = untrained(network, train_split, test_split, batch_size, loss_function, precision)
-    run = TrainingRun([first])
-    cut = (len(train_split), batch_size, drop_last)
+    run, cut = TrainingRun([first]), (len(train_split), batch_size, drop_last)
     per_epoch, total = settings.steps_per_epoch(*cut), settings.total_steps(*cut)
     steps = OptimizerSteps(
         network, settings, loss_function, precision, total=total, per_epoch=per_epoch
     )
-    sums, window = Sums(), Window(batches_per_epoch(*cut))
+    means = TrainingMeans(per_epoch, batches_per_epoch(*cut))
     stopping = EarlyStopping(settings.early_stopping)
     validate_every = settings.validate_every or per_epoch
     groups = grouped_batches(train_split, batch_size, drop_last, settings.accumulate, seed)
@@ -77,24 +76,19 @@ def train(
         if results is None:
             run.diverged_step = step
             return run
-        if step % per_epoch == 1 or per_epoch == 1:
-            sums = Sums()
-        for result in results:
-            sums.add(result)
-            window.add(result)
-        if step == total or step % validate_every == 0:
-            test_means = evaluate(network, test_split, loss_function, precision)
-            run.checkpoints.append(
-                Checkpoint(step, -(-step // per_epoch), *sums.means(), *test_means)
-            )
-            if not math.isfinite(test_means[0]):
-                run.diverged_step = step
-                return run
-            on_checkpoint(step)
-            if step < total and stopping.is_due(run.checkpoints[-1]):
-                run.stopped_step = step
-                break
-    if not window.mean() < first.train_loss:
+        means.add(step, results)
+        if step != total and step % validate_every != 0:
+            continue
+        tested = evaluate(network, test_split, loss_function, precision)
+        run.checkpoints.append(Checkpoint(step, -(-step // per_epoch), *means.of_epoch(), *tested))
+        if not math.isfinite(tested[0]):
+            run.diverged_step = step
+            return run
+        on_checkpoint(step)
+        if stopping.is_due(run.checkpoints[-1]) and step < total:
+            run.stopped_step = step
+            break
+    if not means.recent_loss() < first.train_loss:
         run.diverged_step = run.stopped_step or total
     elif run.stopped_step is not None:
         run.checkpoints += _standing(run.checkpoints[-1], total, validate_every, per_epoch)
