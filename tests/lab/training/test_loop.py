@@ -5,40 +5,14 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bnkit.lab.data import Dataset
-from bnkit.lab.training import Split, TrainingSettings, to_device, train
+from bnkit.lab.training import to_device
 from bnkit.lab.training.batches import shuffled_batches
 from bnkit.lab.training.evaluation import evaluate, untrained
-from bnkit.lab.training.loop import TrainingRun
-
-
-def splits(examples: int = 50) -> tuple[Split, Split]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(examples + 20, 4, generator=generator)
-    y = (x.sum(1) > 0).long()
-    return Split(x[:examples], y[:examples]), Split(x[examples:], y[examples:])
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 2)
-    )
-
-
-def settings(**changes: object) -> TrainingSettings:
-    return TrainingSettings.model_validate(
-        {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.1}, **changes}
-    )
-
-
-def run(model: nn.Module, given: TrainingSettings, **changes: object) -> TrainingRun:
-    train_split, test_split = splits()
-    arguments = {"batch_size": 16, "drop_last": False, "seed": 3, "loss_function": F.cross_entropy}
-    return train(model, train_split, test_split, given, **{**arguments, **changes})
+from helpers.training_cases import network, run, settings, splits
 
 
 def test_the_loop_equals_a_plain_loop_written_out() -> None:
