@@ -49,6 +49,18 @@ def test_a_callers_autocast_does_not_reach_the_network() -> None:
     assert spy.seen == [torch.float32]
 
 
+def test_a_callers_autocast_keeps_no_old_weights() -> None:
+    """Inside another autocast, torch would keep the lowered weights of the first forward."""
+    precision, spy, x = Precision("bfloat16"), Spy(), torch.ones(3, 4)
+    with torch.autocast("cpu"):
+        before = precision.run(spy, x)
+        with torch.no_grad():
+            spy.linear.weight.mul_(2)
+            spy.linear.bias.mul_(2)
+        after = precision.run(spy, x)
+    torch.testing.assert_close(after, 2 * before)
+
+
 def test_outputs_that_are_no_tensor_are_passed_on() -> None:
     class Pair(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

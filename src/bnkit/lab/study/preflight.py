@@ -48,7 +48,7 @@ def check_job(job: TrialJob, dataset: Dataset) -> None:
     settings = job.trial.settings
     device = torch.device(settings.training.device)
     precision = precision_of(job)
-    with repeatable(settings.training.threads), seeded(job.trial.seed):
+    with repeatable(settings.training), seeded(job.trial.seed):
         images, labels = _first_batch(job, dataset, device, precision)
         _check_as_given(job, dataset, images, precision)
         network = build_arm(job, dataset, images[:EXAMPLE_SIZE]).model

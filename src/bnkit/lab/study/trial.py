@@ -25,7 +25,15 @@ from bnkit.lab.store import MetricRow, TrialRecord, TrialStore
 from bnkit.lab.study.arms import apply_arm, arm_notes
 from bnkit.lab.study.random_state import seed_everything, seeded
 from bnkit.lab.study.spec import PlannedTrial
-from bnkit.lab.training import Checkpoint, Loss, Precision, TrainingRun, to_device, train
+from bnkit.lab.training import (
+    Checkpoint,
+    Loss,
+    Precision,
+    TrainingRun,
+    TrainingSettings,
+    to_device,
+    train,
+)
 from bnkit.rewrite import Rewrite
 
 EXAMPLE_SIZE = 4
@@ -66,7 +74,7 @@ def run_trial(
     started = time.perf_counter()
     device = torch.device(settings.training.device)
     dtype = precision_of(job).data_dtype
-    with repeatable(settings.training.threads), seeded(job.trial.seed):
+    with repeatable(settings.training), seeded(job.trial.seed):
         try:
             train_split, test_split = to_device(dataset, device, dtype)
             rewrite = build_arm(job, dataset, train_split.images[:EXAMPLE_SIZE])
@@ -209,21 +217,22 @@ def _rows(checkpoints: list[Checkpoint]) -> Iterator[MetricRow]:
 
 
 @contextmanager
-def repeatable(threads: int) -> Iterator[None]:
+def repeatable(training: TrainingSettings) -> Iterator[None]:
     """Fix what a trial's numbers depend on beside its settings, and put it back.
 
     These are the number of threads and cuDNN's algorithms, which change sums in their last digits,
     and what the caller may have set in this process, which other processes do not know: the
-    default dtype, bnkit's kernel, whether gradients are recorded.
+    default dtype, autocast, bnkit's kernel, whether gradients are recorded.
     """
     cudnn = torch.backends.cudnn
     before = torch.get_num_threads(), cudnn.benchmark, cudnn.deterministic
     default_dtype = torch.get_default_dtype()
-    torch.set_num_threads(threads)
+    without_autocast = torch.autocast(torch.device(training.device).type, enabled=False)
+    torch.set_num_threads(training.threads)
     cudnn.benchmark, cudnn.deterministic = False, True
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), use_kernel(AUTO):
+        with torch.inference_mode(False), torch.enable_grad(), without_autocast, use_kernel(AUTO):
             yield
     finally:
         torch.set_num_threads(before[0])

@@ -45,6 +45,10 @@ class Precision:
         return torch.amp.GradScaler(self.device_type, enabled=self.name == "float16")
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        # A caller's own autocast must not reach into trials, which run in other processes too.
+        # A caller's own autocast must not reach in here. Inside of it autocast would keep its
+        # lowered copies of the weights from step to step, so it must keep none.
         dtype = _AUTOCAST.get(self.name)
-        return torch.autocast(self.device_type, dtype=dtype, enabled=dtype is not None)
+        is_lowered = dtype is not None
+        return torch.autocast(
+            self.device_type, dtype=dtype, enabled=is_lowered, cache_enabled=False
+        )
