@@ -27,6 +27,7 @@ TRAINING: dict[str, Any] = {
     "accumulate": 2,
     "clip_norm": 1.0,
     "precision": "bfloat16",
+    "memory_format": "channels-last",
     "early_stopping": {"metric": "train loss", "patience": 1},
     "validate_every": 7,
 }

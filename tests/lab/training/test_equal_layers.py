@@ -17,8 +17,8 @@ from bnkit.kernels.dispatch import NUMBA, use_kernel
 from bnkit.lab.networks import build_network, named_builder
 from bnkit.lab.training import Split
 from bnkit.lab.training.batches import grouped_batches
+from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
-from bnkit.lab.training.precision import Precision
 from helpers.training_cases import settings
 
 STEPS = 200
@@ -41,22 +41,24 @@ def with_torchs_layers(network: nn.Sequential) -> nn.Sequential:
     return twin
 
 
-def pair(precision: Precision) -> tuple[list[nn.Sequential], list[OptimizerSteps]]:
+def pair(computation: Computation) -> tuple[list[nn.Sequential], list[OptimizerSteps]]:
     torch.manual_seed(0)
     ours = build_network(named_builder("three-conv"), "three-conv", (1, 8, 8), 10, {"filters": 4})
-    ours = precision.convert(ours)
+    ours = computation.convert(ours)
     assert isinstance(ours, nn.Sequential)
     networks = [ours, with_torchs_layers(ours)]
     given = settings(optimizer={"name": "sgd", "lr": 0.05, "momentum": 0.9})
     return networks, [
-        OptimizerSteps(network.train(), given, F.cross_entropy, precision, total=STEPS, per_epoch=5)
+        OptimizerSteps(
+            network.train(), given, F.cross_entropy, computation, total=STEPS, per_epoch=5
+        )
         for network in networks
     ]
 
 
 def test_losses_agree_to_1e_8_over_200_steps_in_float64() -> None:
-    precision = Precision("float64")
-    _, (ours, torchs) = pair(precision)
+    computation = Computation("float64")
+    _, (ours, torchs) = pair(computation)
     batches = grouped_batches(digits(torch.float64), 32, False, 1, seed=0)
     losses = []
     with use_kernel(NUMBA):
@@ -68,7 +70,7 @@ def test_losses_agree_to_1e_8_over_200_steps_in_float64() -> None:
 
 
 def test_each_step_from_equal_weights_agrees_to_1e_5_in_float32() -> None:
-    (network, twin), (ours, torchs) = pair(Precision())
+    (network, twin), (ours, torchs) = pair(Computation())
     batches = grouped_batches(digits(torch.float32), 32, False, 1, seed=0)
     with use_kernel(NUMBA):
         for step, group in zip(range(1, STEPS + 1), batches, strict=False):

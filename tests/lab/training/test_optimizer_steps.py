@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from bnkit.lab.training.batches import grouped_batches
+from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
-from bnkit.lab.training.precision import Precision
 from helpers.training_cases import network, plain_network, run, settings, splits
 
 
@@ -45,7 +45,7 @@ def test_a_gradient_longer_than_clip_norm_is_shortened_to_it() -> None:
     def moved(**changes: object) -> torch.Tensor:
         model = plain_network()
         given = settings(optimizer={"name": "sgd", "lr": 1.0}, **changes)
-        steps = OptimizerSteps(model, given, F.cross_entropy, Precision(), total=1, per_epoch=1)
+        steps = OptimizerSteps(model, given, F.cross_entropy, Computation(), total=1, per_epoch=1)
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         steps.take(1, batch)
         return nn.utils.parameters_to_vector(model.parameters()).detach() - before
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_takes_no_step() -> None:
         model,
         settings(accumulate=2),
         lambda logits, labels: F.cross_entropy(logits, labels) * next(losses),
-        Precision(),
+        Computation(),
         total=1,
         per_epoch=1,
     )

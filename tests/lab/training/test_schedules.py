@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
 from bnkit.lab.training import TrainingSettings
+from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
-from bnkit.lab.training.precision import Precision
 from bnkit.lab.training.schedules import rate_factor
 
 TOTAL, PER_EPOCH = 24, 4
@@ -74,7 +74,7 @@ def test_the_rate_is_set_from_the_step_alone() -> None:
         }
     )
     loss = nn.functional.cross_entropy
-    steps = OptimizerSteps(nn.Linear(2, 2), given, loss, Precision(), total=10, per_epoch=5)
+    steps = OptimizerSteps(nn.Linear(2, 2), given, loss, Computation(), total=10, per_epoch=5)
     batch = (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
     seen = []
     for step in (7, 1, 4, 4):

@@ -27,8 +27,8 @@ from bnkit.lab.study.random_state import seed_everything, seeded
 from bnkit.lab.study.spec import PlannedTrial
 from bnkit.lab.training import (
     Checkpoint,
+    Computation,
     Loss,
-    Precision,
     TrainingRun,
     TrainingSettings,
     to_device,
@@ -73,7 +73,7 @@ def run_trial(
     settings = job.trial.settings
     started = time.perf_counter()
     device = torch.device(settings.training.device)
-    dtype = precision_of(job).data_dtype
+    dtype = computation_of(job).data_dtype
     with repeatable(settings.training), seeded(job.trial.seed):
         try:
             train_split, test_split = to_device(dataset, device, dtype)
@@ -138,10 +138,9 @@ def _stopping_notes(job: TrialJob, run: TrainingRun) -> Iterator[str]:
         )
 
 
-def precision_of(job: TrialJob) -> Precision:
-    """Return the precision that a trial computes in, on its device."""
-    training = job.trial.settings.training
-    return Precision(training.precision, torch.device(training.device).type)
+def computation_of(job: TrialJob) -> Computation:
+    """Return how a trial's forward runs: its dtype, device and memory format."""
+    return Computation.of(job.trial.settings.training)
 
 
 def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
@@ -165,7 +164,7 @@ def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Modul
     builder = job.builder if job.builder is not None else _load_builder(named.name)
     network = build_network(builder, named.name, dataset.input_shape, dataset.classes, named.args)
     try:
-        precision_of(job).convert(network.to(example.device))
+        computation_of(job).convert(network.to(example.device))
     except (RuntimeError, NotImplementedError) as error:
         raise NetworkError(
             f"cannot be moved to {example.device} ({str(error).partition(chr(10))[0]})",

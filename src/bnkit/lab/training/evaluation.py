@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bnkit.lab.training.batches import Split
-from bnkit.lab.training.precision import Precision
+from bnkit.lab.training.computation import Computation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 EVALUATION_BATCH = 1024
-FLOAT32 = Precision()
+FLOAT32 = Computation()
 
 
 class Checkpoint(NamedTuple):
@@ -96,13 +96,13 @@ class TrainingMeans:
 
 
 def evaluate(
-    network: nn.Module, split: Split, loss_function: Loss, precision: Precision = FLOAT32
+    network: nn.Module, split: Split, loss_function: Loss, computation: Computation = FLOAT32
 ) -> tuple[float, float]:
     """Return mean loss and accuracy in eval mode; the network's modes are put back."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
-        return _means(network, split, EVALUATION_BATCH, loss_function, precision)
+        return _means(network, split, EVALUATION_BATCH, loss_function, computation)
     finally:
         for module, training in modes:
             module.training = training
@@ -114,7 +114,7 @@ def untrained(
     test_split: Split,
     batch_size: int,
     loss: Loss,
-    precision: Precision = FLOAT32,
+    computation: Computation = FLOAT32,
 ) -> Checkpoint:
     """Return the metrics of the untrained network; a copy is measured, so nothing is left on it.
 
@@ -123,18 +123,18 @@ def untrained(
     """
     with torch.random.fork_rng(devices=_cuda_devices(train_split.images)):
         measured = copy.deepcopy(network).train()
-        train_means = _means(measured, train_split, batch_size, loss, precision)
-        test_means = evaluate(copy.deepcopy(network), test_split, loss, precision)
+        train_means = _means(measured, train_split, batch_size, loss, computation)
+        test_means = evaluate(copy.deepcopy(network), test_split, loss, computation)
     return Checkpoint(0, 0, *train_means, *test_means)
 
 
 def _means(
-    network: nn.Module, split: Split, batch_size: int, loss_function: Loss, precision: Precision
+    network: nn.Module, split: Split, batch_size: int, loss_function: Loss, computation: Computation
 ) -> tuple[float, float]:
     sums = Sums()
     with torch.no_grad():
         for images, labels in _in_order(split, batch_size):
-            logits = precision.run(network, images)
+            logits = computation.run(network, images)
             sums.add(batch_result(loss_function(logits, labels).item(), logits, labels))
     return sums.means()
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from bnkit.lab.training.batches import Split, grouped_batches
+from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.early_stopping import EarlyStopping
 from bnkit.lab.training.evaluation import Checkpoint, Loss, TrainingMeans, evaluate, untrained
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
-from bnkit.lab.training.precision import Precision
 from bnkit.lab.training.settings import TrainingSettings, batches_per_epoch
 
 
@@ -53,18 +53,18 @@ def train(
     Args:
         network: trained in place, on the device of the splits and in their dtype.
         train_split, test_split: the examples.
-        settings: length, optimizer, schedule, precision, checkpoints.
+        settings: length, optimizer, schedule, checkpoints.
         batch_size, drop_last: how an epoch is cut.
         seed: seed of the batch order, which nothing else draws from.
         loss_function: (logits, labels) → scalar mean.
         on_checkpoint: called with the steps taken after each checkpoint.
     """
-    precision = Precision(settings.precision, train_split.images.device.type)
-    first = untrained(network, train_split, test_split, batch_size, loss_function, precision)
+    computation = Computation.of(settings)
+    first = untrained(network, train_split, test_split, batch_size, loss_function, computation)
     run, cut = TrainingRun([first]), (len(train_split), batch_size, drop_last)
     per_epoch, total = settings.steps_per_epoch(*cut), settings.total_steps(*cut)
     steps = OptimizerSteps(
-        network, settings, loss_function, precision, total=total, per_epoch=per_epoch
+        network, settings, loss_function, computation, total=total, per_epoch=per_epoch
     )
     means = TrainingMeans(per_epoch, batches_per_epoch(*cut))
     stopping = EarlyStopping(settings.early_stopping)
@@ -79,7 +79,7 @@ def train(
         means.add(step, results)
         if step != total and step % validate_every != 0:
             continue
-        tested = evaluate(network, test_split, loss_function, precision)
+        tested = evaluate(network, test_split, loss_function, computation)
         run.checkpoints.append(Checkpoint(step, -(-step // per_epoch), *means.of_epoch(), *tested))
         if not math.isfinite(tested[0]):
             run.diverged_step = step

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.evaluation import BatchResult, Loss, batch_result
 from bnkit.lab.training.optimizers import make_optimizer
-from bnkit.lab.training.precision import Precision
 from bnkit.lab.training.schedules import rate_factor
 from bnkit.lab.training.settings import TrainingSettings
 
@@ -19,9 +19,9 @@ class OptimizerSteps:
 
     Args:
         network: trained in place.
-        settings: optimizer, schedule, precision, clipping.
+        settings: optimizer, schedule, clipping.
         loss_function: (logits, labels) → scalar mean.
-        precision: in which the forward runs.
+        computation: how the forward runs.
         total, per_epoch: optimizer steps of the training and of an epoch, for the schedule.
     """
 
@@ -30,15 +30,15 @@ class OptimizerSteps:
         network: nn.Module,
         settings: TrainingSettings,
         loss_function: Loss,
-        precision: Precision,
+        computation: Computation,
         *,
         total: int,
         per_epoch: int,
     ) -> None:
         self.network, self.settings, self.loss_function = network, settings, loss_function
-        self.precision, self.total, self.per_epoch = precision, total, per_epoch
+        self.computation, self.total, self.per_epoch = computation, total, per_epoch
         self.optimizer = make_optimizer(network, settings)
-        self.scaler = precision.gradient_scaler()
+        self.scaler = computation.gradient_scaler()
 
     def take(self, step: int, batches: Sequence[tuple[Tensor, Tensor]]) -> list[BatchResult] | None:
         """Take a step along the mean gradient over the examples of its batches.
@@ -55,7 +55,7 @@ class OptimizerSteps:
         examples = sum(len(labels) for _, labels in batches)
         results = []
         for images, labels in batches:
-            logits = self.precision.run(self.network, images)
+            logits = self.computation.run(self.network, images)
             loss = self.loss_function(logits, labels)
             value = loss.item()
             if not math.isfinite(value):

@@ -126,6 +126,8 @@ class TrainingSettings(_Table):
         clip_norm: the largest l2 norm of the whole gradient, to which a larger one is shortened.
         precision: `float32`; `bfloat16` or `float16` (autocast, weights stay float32); `float64`
             (weights and data).
+        memory_format: `contiguous`, or `channels-last`, in which convolutions on CPUs are often
+            faster; it changes the last digits.
         early_stopping: ends a trial whose metric no longer improves.
         loss: `cross-entropy` on logits, or `file.py:function` of (logits, labels) → scalar.
         validate_every: optimizer steps between checkpoints; default one checkpoint per epoch.
@@ -142,6 +144,7 @@ class TrainingSettings(_Table):
     accumulate: Count = 1
     clip_norm: Positive | None = None
     precision: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    memory_format: Literal["contiguous", "channels-last"] = "contiguous"
     early_stopping: EarlyStoppingSettings | None = None
     loss: Annotated[str, Field(min_length=1)] = "cross-entropy"
     validate_every: Count | None = None

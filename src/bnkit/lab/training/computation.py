@@ -1,4 +1,4 @@
-"""In which dtype a trial computes: float32, float64, or autocast to bfloat16 or float16."""
+"""How a trial computes: its dtype (float32, float64, or autocast) and its memory format."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnkit.lab.training.settings import TrainingSettings
+
+IMAGE_BATCH_AXES = 4  # N, C, H, W
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Precision:
+class Computation:
     """How a network's forward is run.
 
     Attributes:
         name: `float32`, `float64`, or what autocast lowers to: `bfloat16`, `float16`.
         device_type: `cpu`, `cuda` …
+        is_channels_last: whether images and the weights of 2-d convolutions are kept channels-last.
     """
 
     name: str = "float32"
     device_type: str = "cpu"
+    is_channels_last: bool = False
+
+    @classmethod
+    def of(cls, settings: TrainingSettings) -> Computation:
+        """Return how trials with these settings compute."""
+        device_type = torch.device(settings.device).type
+        return cls(settings.precision, device_type, settings.memory_format == "channels-last")
 
     @property
     def data_dtype(self) -> torch.dtype:
@@ -30,11 +41,21 @@ class Precision:
         return torch.float64 if self.name == "float64" else torch.float32
 
     def convert(self, network: nn.Module) -> nn.Module:
-        """Turn a network's weights and buffers into float64 if that is asked for."""
-        return network.double() if self.name == "float64" else network
+        """Turn a new network's weights into the dtype and the memory format; values stay."""
+        if self.name == "float64":
+            network.double()
+        if self.is_channels_last:
+            for module in network.modules():
+                is_conv = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+                if is_conv and not torch.nn.parameter.is_lazy(module.weight):
+                    weight = module.weight.data
+                    module.weight.data = weight.contiguous(memory_format=torch.channels_last)
+        return network
 
     def run(self, network: nn.Module, images: Tensor) -> Any:
         """Return the network's output; under autocast as float32, in which losses are taken."""
+        if self.is_channels_last and images.dim() == IMAGE_BATCH_AXES:
+            images = images.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             output = network(images)
         is_lowered = self.name in _AUTOCAST and isinstance(output, Tensor)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnkit.lab.training.precision import Precision
+from bnkit.lab.training.computation import Computation
 from helpers.training_cases import network, run, settings
 
 
@@ -34,30 +34,30 @@ class Spy(nn.Module):
 def test_the_forward_runs_in_the_precision_and_losses_are_taken_in_full(
     name: str, inside: torch.dtype, weights: torch.dtype
 ) -> None:
-    precision, spy = Precision(name), Spy()
-    precision.convert(spy)
-    logits = precision.run(spy, torch.randn(3, 4, dtype=precision.data_dtype))
+    computation, spy = Computation(name), Spy()
+    computation.convert(spy)
+    logits = computation.run(spy, torch.randn(3, 4, dtype=computation.data_dtype))
     assert spy.seen == [inside]
     assert logits.dtype == spy.linear.weight.dtype == weights
-    assert precision.gradient_scaler().is_enabled() == (name == "float16")
+    assert computation.gradient_scaler().is_enabled() == (name == "float16")
 
 
 def test_a_callers_autocast_does_not_reach_the_network() -> None:
     spy = Spy()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        Precision().run(spy, torch.randn(3, 4))
+        Computation().run(spy, torch.randn(3, 4))
     assert spy.seen == [torch.float32]
 
 
 def test_a_callers_autocast_keeps_no_old_weights() -> None:
     """Inside another autocast, torch would keep the lowered weights of the first forward."""
-    precision, spy, x = Precision("bfloat16"), Spy(), torch.ones(3, 4)
+    computation, spy, x = Computation("bfloat16"), Spy(), torch.ones(3, 4)
     with torch.autocast("cpu"):
-        before = precision.run(spy, x)
+        before = computation.run(spy, x)
         with torch.no_grad():
             spy.linear.weight.mul_(2)
             spy.linear.bias.mul_(2)
-        after = precision.run(spy, x)
+        after = computation.run(spy, x)
     torch.testing.assert_close(after, 2 * before)
 
 
@@ -66,7 +66,7 @@ def test_outputs_that_are_no_tensor_are_passed_on() -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return x, x
 
-    assert isinstance(Precision("bfloat16").run(Pair(), torch.zeros(1)), tuple)
+    assert isinstance(Computation("bfloat16").run(Pair(), torch.zeros(1)), tuple)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_every_precision_trains_to_nearly_the_same(name: str, tolerance: float) 
     """float16 skips its first steps, until the scale of its gradients fits."""
 
     def final(precision: str) -> tuple[float, nn.Module]:
-        model = Precision(precision).convert(network())
+        model = Computation(precision).convert(network())
         model[2].p = 0.0
         result = run(model, settings(precision=precision, epochs=10))
         assert result.diverged_step is None
@@ -86,4 +86,30 @@ def test_every_precision_trains_to_nearly_the_same(name: str, tolerance: float) 
     found, model = final(name)
     assert found == pytest.approx(exact, rel=tolerance)
     assert found != exact
-    assert {p.dtype for p in model.parameters()} == {Precision(name).data_dtype}
+    assert {p.dtype for p in model.parameters()} == {Computation(name).data_dtype}
+
+
+def test_channels_last_changes_the_memory_format_and_no_more_than_rounding() -> None:
+    class Formats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.deep = nn.Conv3d(1, 2, 1)
+            self.seen: list[bool] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            self.seen += [t.is_contiguous(memory_format=torch.channels_last) for t in (x, y)]
+            return y.flatten(1)
+
+    model, x = Formats(), torch.randn(2, 3, 6, 6)
+    expected = Computation().run(model, x)
+    computation = Computation.of(settings(memory_format="channels-last"))
+    found = computation.run(computation.convert(model), x)
+    assert model.seen == [False, False, True, True]
+    torch.testing.assert_close(found, expected)
+    computation.run(nn.Linear(4, 2), torch.randn(3, 4))
+
+
+def test_the_device_is_that_of_the_settings() -> None:
+    assert Computation.of(settings(device="cuda:1")).device_type == "cuda"
