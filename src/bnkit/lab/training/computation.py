@@ -46,10 +46,10 @@ class Computation:
             network.double()
         if self.is_channels_last:
             for module in network.modules():
+                weight = getattr(module, "weight", None)
                 is_conv = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-                if is_conv and not torch.nn.parameter.is_lazy(module.weight):
-                    weight = module.weight.data
-                    module.weight.data = weight.contiguous(memory_format=torch.channels_last)
+                if is_conv and isinstance(weight, Tensor) and not nn.parameter.is_lazy(weight):
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return network
 
     def run(self, network: nn.Module, images: Tensor) -> Any:
