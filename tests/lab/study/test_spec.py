@@ -126,6 +126,12 @@ def test_ids_are_distinct_and_repeatable() -> None:
         {"network.args": {"filters": 8}},
         {"network.name": "dense"},
         {"training.loss": "loss.py:function"},
+        {"network.init": "he"},
+        {"training.schedule": "cosine"},
+        {"training.weight_decay": 0.1},
+        {"training.accumulate": 2},
+        {"training.precision": "float64"},
+        {"training.early_stopping": {"patience": 3}},
     ],
     ids=str,
 )
