@@ -3,8 +3,11 @@
 Both train the three-conv network with and without batch norm, one seed, batch 32, SGD with learning
 rate 0.001, and measure loss and accuracy on both splits after each epoch. Ours trains the arms side
 by side, one thread each, channels-last. Bar: at most half of the article's wall time with `--full`:
-17,000 + 3,000 images, 30 epochs. Without it a version of two epochs on fewer images, in which
-starting processes and measuring the untrained networks weigh more.
+17,000 + 3,000 images, 30 epochs.
+
+Without it two epochs on fewer images, where starting processes and measuring the untrained networks
+weigh more than they do in 30, and the bar does not apply. A longer run of ours shows what a further
+epoch takes; its share of an epoch of the article's is what `--full` comes near to.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from images import write_images
 from result_rows import measured_on, spread, write_rows
 
 BAR = 0.5
+LONGER = 3
+FULL_EPOCHS = 30
 
 
 def study(folder: Path, epochs: int) -> dict[str, Any]:
@@ -92,9 +97,15 @@ def timed(pipeline: Any, folder: Path, epochs: int) -> tuple[float, dict[str, fl
     return time.perf_counter() - start, losses
 
 
+def median_share(mine: list[float], published: list[float]) -> float:
+    """Return the median of ours over the article's, run by run; 0 if ours was not measured."""
+    shares = [a / b for a, b in zip(mine, published, strict=False)]
+    return statistics.median(shares) if shares else 0.0
+
+
 def measure(train: int, test: int, epochs: int, repeats: int) -> dict[str, Any]:
     """Return one row: both pipelines in turn, with what they found."""
-    seconds: dict[str, list[float]] = {"article": [], "bnkit": []}
+    seconds: dict[str, list[float]] = {"article": [], "bnkit": [], "bnkit further epoch": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder, train, test)
@@ -105,20 +116,24 @@ def measure(train: int, test: int, epochs: int, repeats: int) -> dict[str, Any]:
             check_alike(found, expected)
             seconds["article"].append(their_seconds)
             seconds["bnkit"].append(our_seconds)
-    pairs = zip(seconds["bnkit"], seconds["article"], strict=True)
-    share = statistics.median(mine / published for mine, published in pairs)
+            if epochs < FULL_EPOCHS:
+                longer, _ = timed(ours, folder, LONGER * epochs)
+                further = (longer - our_seconds) / ((LONGER - 1) * epochs)
+                seconds["bnkit further epoch"].append(further)
+    share = median_share(seconds["bnkit"], seconds["article"])
+    further = median_share(seconds["bnkit further epoch"], seconds["article"]) * epochs
     return {
         "train images": train,
         "test images": test,
         "epochs": epochs,
         "threads": torch.get_num_threads(),
         "unit": "s",
-        **{name: spread(values) for name, values in seconds.items()},
+        **{name: spread(values) for name, values in seconds.items() if values},
         "bnkit first": round(seconds["bnkit"][0], 3),
         "train loss": {arm: [round(found[arm], 4), round(expected[arm], 4)] for arm in expected},
         "share": round(share, 4),
-        "bar": BAR,
-        "within bar": share <= BAR,
+        "share of a further epoch": round(further, 4),
+        **({"bar": BAR, "within bar": share <= BAR} if epochs == FULL_EPOCHS else {}),
         **measured_on(),
     }
 
@@ -127,10 +142,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="folder for training.json")
     parser.add_argument("--full", action="store_true", help="17,000 + 3,000 images, 30 epochs")
-    parser.add_argument("--repeats", type=int, help="default 3, with --full 1")
+    parser.add_argument("--repeats", type=int, help="default 2, with --full 1")
     options = parser.parse_args()
-    size = (17_000, 3_000, 30) if options.full else (5_000, 1_000, 2)
-    row = measure(*size, options.repeats or (1 if options.full else 3))
+    size = (17_000, 3_000, FULL_EPOCHS) if options.full else (5_000, 1_000, 2)
+    row = measure(*size, options.repeats or (1 if options.full else 2))
     write_rows("training_full" if options.full else "training", [row], options.out)
 
 
