@@ -44,6 +44,7 @@ bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/
 	$(BIN)/python benchmarks/demo/run.py --out benchmarks/demo/results
 	$(BIN)/python benchmarks/cpu_kernels/run.py --out benchmarks/cpu_kernels/results
 	$(BIN)/python benchmarks/training_step/run.py --out benchmarks/training_step/results
+	$(BIN)/python benchmarks/training/run.py --out benchmarks/training/results
 	$(BIN)/python benchmarks/peak_memory/run.py --out benchmarks/peak_memory/results
 	$(BIN)/python benchmarks/streamed_outputs/run.py --out benchmarks/streamed_outputs/results
 	$(BIN)/python benchmarks/check/run.py --out benchmarks/check/results

@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "lab.networks",
         "lab.store",
         "lab.training",
+        "kernels.dispatch",
         "rewrite",
         "layers",
         "inspection",

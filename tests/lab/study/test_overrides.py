@@ -100,3 +100,35 @@ def test_values_from_python_become_what_a_file_holds() -> None:
     given = {"a": np.float32(0.5), "b": (1, np.int64(2)), "c": None, "d": Path("x"), "e": {"f": 1}}
     assert plain(given) == {"a": 0.5, "b": [1, 2], "d": "x", "e": {"f": 1}}
     assert type(plain(given)["a"]) is float
+
+
+def test_a_table_written_as_its_name_can_be_overridden_key_by_key() -> None:
+    below = {"network": {"init": "he"}, "training": {"schedule": "cosine"}}
+    above = expand({"network.init.distribution": "uniform", "training.schedule.warmup": 2})
+    assert overlay(below, above) == {
+        "network": {"init": {"name": "he", "distribution": "uniform"}},
+        "training": {"schedule": {"name": "cosine", "warmup": 2}},
+    }
+
+
+def test_another_schedule_or_init_does_not_inherit_the_old_ones_keys() -> None:
+    below = {
+        "network": {"name": "dense", "init": {"name": "normal", "std": 1.0}},
+        "training": {"schedule": {"name": "step", "every": 2}, "weight_decay": 0.1},
+    }
+    above = {
+        "network": {"init": {"name": "he"}},
+        "training": {"schedule": {"name": "cosine", "warmup": 1}},
+    }
+    assert overlay(below, above) == {
+        "network": {"name": "dense", "init": {"name": "he"}},
+        "training": {"schedule": {"name": "cosine", "warmup": 1}, "weight_decay": 0.1},
+    }
+
+
+def test_another_network_keeps_the_initial_weights() -> None:
+    """They are the study's, and hold for a network of the user's as well."""
+    below = {"network": {"name": "dense", "args": {"hidden": [3]}, "init": "he"}}
+    assert overlay(below, {"network": {"name": "my.py:Net"}}) == {
+        "network": {"name": "my.py:Net", "init": "he"}
+    }

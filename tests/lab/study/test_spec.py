@@ -126,6 +126,12 @@ def test_ids_are_distinct_and_repeatable() -> None:
         {"network.args": {"filters": 8}},
         {"network.name": "dense"},
         {"training.loss": "loss.py:function"},
+        {"network.init": "he"},
+        {"training.schedule": "cosine"},
+        {"training.weight_decay": 0.1},
+        {"training.accumulate": 2},
+        {"training.precision": "float64"},
+        {"training.early_stopping": {"patience": 3}},
     ],
     ids=str,
 )
@@ -183,8 +189,46 @@ BAD = {
     ),
     "unknown optimizer": (
         {"training.optimizer.name": "sdg"},
-        r"training.optimizer.name = 'sdg'; one of sgd, adam",
+        r"training.optimizer.name = 'sdg'; one of sgd, adam, adamw",
     ),
+    "unknown schedule": (
+        {"training.schedule": "cosin"},
+        r"training.schedule.name = 'cosin'; one of constant, step, cosine",
+    ),
+    "unknown schedule key": (
+        {"training.schedule": {"name": "step", "every": 2, "gamma": 0.1}},
+        r"unknown key 'gamma' in \[training.schedule\]; known keys are name, every, unit, factor",
+    ),
+    "missing schedule key": (
+        {"training.schedule": {"name": "step"}},
+        r"training.schedule.every is missing",
+    ),
+    "unit of days": (
+        {"training.schedule": {"name": "step", "every": 2, "unit": "days"}},
+        r"training.schedule.unit = 'days'; it should be 'epochs' or 'steps'",
+    ),
+    "unknown init": (
+        {"network.init": "xavier"},
+        r"network.init.name = 'xavier'; one of default, normal, glorot, he",
+    ),
+    "unknown init key": (
+        {"network.init": {"name": "he", "std": 1.0}},
+        r"unknown key 'std' in \[network.init\]; known keys are name, distribution",
+    ),
+    "negative deviation": (
+        {"network.init": {"name": "normal", "std": -1.0}},
+        r"network.init.std = -1.0; it should be greater than 0",
+    ),
+    "init without a name": (
+        {"network.init": {"std": 1.0}},
+        r"network.init.*name",
+    ),
+    "unknown early stopping key": (
+        {"training.early_stopping": {"patients": 3}},
+        r"unknown key 'patients' in \[training.early_stopping\].*'patience'",
+    ),
+    "unknown precision": ({"training.precision": "half"}, r"training.precision = 'half'"),
+    "decay of norms alone": ({"training.decay_norm": True}, "needs training.weight_decay > 0"),
     "negative learning rate": (
         {"training.optimizer.lr": -0.1},
         r"training.optimizer.lr = -0.1; it should be greater than 0",

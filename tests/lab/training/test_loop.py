@@ -4,41 +4,15 @@ import copy
 import math
 
 import numpy as np
-import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bnkit.lab.data import Dataset
-from bnkit.lab.training import Split, TrainingSettings, to_device, train
+from bnkit.lab.training import to_device
 from bnkit.lab.training.batches import shuffled_batches
-from bnkit.lab.training.loop import TrainingRun, evaluate
-
-
-def splits(examples: int = 50) -> tuple[Split, Split]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(examples + 20, 4, generator=generator)
-    y = (x.sum(1) > 0).long()
-    return Split(x[:examples], y[:examples]), Split(x[examples:], y[examples:])
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 2)
-    )
-
-
-def settings(**changes: object) -> TrainingSettings:
-    return TrainingSettings.model_validate(
-        {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.1}, **changes}
-    )
-
-
-def run(model: nn.Module, given: TrainingSettings, **changes: object) -> TrainingRun:
-    train_split, test_split = splits()
-    arguments = {"batch_size": 16, "drop_last": False, "seed": 3, "loss_function": F.cross_entropy}
-    return train(model, train_split, test_split, given, **{**arguments, **changes})
+from bnkit.lab.training.evaluation import evaluate, untrained
+from helpers.training_cases import network, run, settings, splits
 
 
 def test_the_loop_equals_a_plain_loop_written_out() -> None:
@@ -87,8 +61,6 @@ def test_the_untrained_network_is_measured_and_left_alone() -> None:
     random_state = torch.get_rng_state()
     given = settings(steps=1, epochs=None)
     train_split, test_split = splits()
-    from bnkit.lab.training.loop import untrained
-
     checkpoint = untrained(model, train_split, test_split, 16, F.cross_entropy)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert torch.equal(random_state, torch.get_rng_state())
@@ -179,18 +151,6 @@ def test_batch_order_comes_from_its_own_generator() -> None:
     assert [len(batch) for batch in first] == [16, 16, 16, 2]
     dropped = shuffled_batches(split, 16, True, torch.Generator().manual_seed(5))
     assert [len(y) for _, y in dropped] == [16, 16, 16]
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_optimizers_are_torchs_own(name: str) -> None:
-    from bnkit.lab.training.optimizers import make_optimizer
-
-    given = settings(optimizer={"name": name, "lr": 0.3}).optimizer
-    parameters = [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1), requires_grad=False)]
-    optimizer = make_optimizer(parameters, given)
-    assert type(optimizer).__name__.lower() == name
-    assert optimizer.param_groups[0]["lr"] == 0.3
-    assert len(optimizer.param_groups[0]["params"]) == 1
 
 
 def test_tensors_are_copies_of_read_only_arrays() -> None:

@@ -8,13 +8,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnkit.errors import NetworkError
+from bnkit.lab.networks.blocks import block, check_options
 from bnkit.layers import BatchNorm1d
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-}
 
 
 def dense(
@@ -22,6 +17,8 @@ def dense(
     classes: int,
     hidden: Sequence[int] = (100, 100, 100),
     activation: str = "relu",
+    dropout: float = 0.0,
+    dropout_place: str = "after-activation",
 ) -> nn.Sequential:
     """Build Flatten, [Linear, batch norm, activation] for each hidden width, Linear.
 
@@ -30,21 +27,37 @@ def dense(
         classes: number of classes.
         hidden: widths of the hidden layers.
         activation: `relu`, `sigmoid` or `tanh`.
+        dropout: probability of dropout in each hidden layer.
+        dropout_place: `before-norm`, `after-norm` or `after-activation`.
 
     Raises:
-        NetworkError: no hidden layer, a width below 1, or an unknown activation.
+        NetworkError: no hidden layer, a width below 1, or an option that is unknown.
     """
     if not hidden or min(hidden) < 1:
         raise NetworkError(
             f"dense got hidden = {list(hidden)}", required="at least one width, each at least 1"
         )
-    if activation not in ACTIVATIONS:
-        raise NetworkError(
-            f"dense got activation = {activation!r}", required=f"one of {sorted(ACTIVATIONS)}"
-        )
+    check_options("dense", activation, dropout, dropout_place)
     layers: list[nn.Module] = [nn.Flatten()]
     width = math.prod(input_shape)
     for next_width in hidden:
-        layers += [nn.Linear(width, next_width), BatchNorm1d(next_width), ACTIVATIONS[activation]()]
+        linear, norm = nn.Linear(width, next_width), BatchNorm1d(next_width)
+        layers += block(linear, norm, activation, dropout, dropout_place)
         width = next_width
     return nn.Sequential(*layers, nn.Linear(width, classes))
+
+
+def sigmoid(
+    input_shape: Sequence[int],
+    classes: int,
+    hidden: Sequence[int] = (100, 100, 100),
+    dropout: float = 0.0,
+    dropout_place: str = "after-activation",
+) -> nn.Sequential:
+    """Build `dense` with sigmoids: 784-100-100-100-10 on MNIST's images.
+
+    The articles draw its weights with `network.init = { name = "normal", std = 1.0 }`.
+
+    Source: Ioffe and Szegedy 2015, section 4.1, and its reproductions.
+    """
+    return dense(input_shape, classes, hidden, "sigmoid", dropout, dropout_place)

@@ -7,6 +7,12 @@ from bnkit.errors import NetworkError, did_you_mean
 NETWORKS = {
     "three-conv": "bnkit.lab.networks.three_conv:three_conv",
     "dense": "bnkit.lab.networks.dense:dense",
+    "sigmoid": "bnkit.lab.networks.dense:sigmoid",
+    "keras-dense": "bnkit.lab.networks.keras:keras_dense",
+    "keras-conv": "bnkit.lab.networks.keras:keras_conv",
+    "vgg": "bnkit.lab.networks.vgg:vgg",
+    "resnet": "bnkit.lab.networks.resnet:resnet",
+    "lstm-rows": "bnkit.lab.networks.lstm_rows:lstm_rows",
 }
 
 

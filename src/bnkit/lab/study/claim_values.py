@@ -285,5 +285,6 @@ def _steps_per_epoch(schedule: Mapping[int, int]) -> float:
 def _schedule_key(trial: TrialRecord) -> str:
     """Return a text that trials share whose checkpoints fall on the same steps."""
     training = trial.spec.get("training", {})
-    length = {key: training.get(key) for key in ("epochs", "steps", "validate_every")}
+    keys = ("epochs", "steps", "validate_every", "accumulate")
+    length = {key: training.get(key) for key in keys}
     return grid_key({"data": trial.spec.get("data"), **length})

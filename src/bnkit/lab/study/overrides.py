@@ -24,7 +24,9 @@ _REPLACED_BY_NAME = {
         "test_examples",
     ),
     "network": ("args",),
+    "network.init": ("std", "distribution"),
     "training.optimizer": ("lr", "momentum", "nesterov", "betas"),
+    "training.schedule": ("every", "unit", "factor", "warmup", "final"),
 }
 _EXCLUSIVE = {"training": ("epochs", "steps")}
 
@@ -73,6 +75,8 @@ def overlay(
     for key, value in above.items():
         old = result.get(key)
         inner = f"{path}.{key}" if path else key
+        if isinstance(old, str) and isinstance(value, Mapping) and inner in _REPLACED_BY_NAME:
+            old = {"name": old}  # such as network.init = "he"
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             result[key] = overlay(old, value, inner, by_name=by_name)
         else:

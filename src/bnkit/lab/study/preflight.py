@@ -17,8 +17,11 @@ from bnkit.lab.study.trial import (
     TrialJob,
     build_arm,
     build_as_given,
+    computation_of,
     loss_function,
+    repeatable,
 )
+from bnkit.lab.training import Computation
 
 
 def check_device(name: str) -> None:
@@ -44,23 +47,43 @@ def check_job(job: TrialJob, dataset: Dataset) -> None:
     """
     settings = job.trial.settings
     device = torch.device(settings.training.device)
-    with seeded(job.trial.seed):
-        images = torch.tensor(dataset.train_images[: settings.data.batch_size], device=device)
-        labels = torch.tensor(dataset.train_labels[: settings.data.batch_size], device=device)
-        _check_as_given(job, dataset, images)
+    computation = computation_of(job)
+    with repeatable(settings.training), seeded(job.trial.seed):
+        images, labels = _first_batch(job, dataset, device, computation)
+        _check_as_given(job, dataset, images, computation)
         network = build_arm(job, dataset, images[:EXAMPLE_SIZE]).model
         where = f"network {settings.network.name}, arm {job.trial.arm!r}"
         _check_copy(network, where)
-        logits = _forward(network, images, where, training=True)
+        logits = _forward(network, images, where, computation, training=True)
         _check_logits(logits, len(images), dataset.classes, where)
-        _check_logits(
-            _forward(network, images, where, training=False), len(images), dataset.classes, where
-        )
+        in_eval = _forward(network, images, where, computation, training=False)
+        _check_logits(in_eval, len(images), dataset.classes, where)
         _check_loss(settings.training.loss, network, logits, labels, where)
-        _check_last_batch(job, dataset, images, network)
+        _check_last_batch(job, dataset, images, network, computation)
 
 
-def _check_as_given(job: TrialJob, dataset: Dataset, images: Tensor) -> None:
+def _first_batch(
+    job: TrialJob, dataset: Dataset, device: torch.device, computation: Computation
+) -> tuple[Tensor, Tensor]:
+    batch_size = job.trial.settings.data.batch_size
+    images, labels = dataset.train_images[:batch_size], dataset.train_labels[:batch_size]
+    try:
+        return (
+            torch.tensor(images, device=device, dtype=computation.data_dtype),
+            torch.tensor(labels, device=device),
+        )
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise StudyError(
+            f"training.precision = {computation.name!r} cannot be used on {device} ({reason})",
+            required="a precision that the device computes in",
+            remedy='Use training.precision = "float32"',
+        ) from error
+
+
+def _check_as_given(
+    job: TrialJob, dataset: Dataset, images: Tensor, computation: Computation
+) -> None:
     """Check that the builder gives a new network each time, equal under one seed, that runs."""
     where = f"network {job.trial.settings.network.name}"
     built = []
@@ -85,7 +108,7 @@ def _check_as_given(job: TrialJob, dataset: Dataset, images: Tensor) -> None:
         )
     _check_equal_weights(network, again, where)
     for training in (True, False):
-        _forward(network, images, where, training=training)
+        _forward(network, images, where, computation, training=training)
 
 
 def _check_equal_weights(network: nn.Module, again: nn.Module, where: str) -> None:
@@ -114,16 +137,17 @@ def _check_copy(network: nn.Module, where: str) -> None:
         ) from error
 
 
-def _forward(network: nn.Module, images: Tensor, where: str, *, training: bool) -> Any:
+def _forward(
+    network: nn.Module, images: Tensor, where: str, computation: Computation, *, training: bool
+) -> Any:
     try:
-        network.train(training)
-        return network(images)
+        return computation.run(network.train(training), images)
     except (Exception, SystemExit) as error:
         mode = "training" if training else "eval"
         raise NetworkError(
             f"raised {type(error).__name__} in {mode} mode on a batch of shape "
             f"{tuple(images.shape)}: {error}",
-            required="it must take float32 batches of the data's shape, in both modes",
+            required=f"it must take {computation.name} batches of the data's shape, in both modes",
             remedy="Mend it, build it from input_shape, or change the data (data.image_size, "
             "data.colour, data.batch_size)",
             where=where,
@@ -166,13 +190,15 @@ def _check_loss(name: str, network: nn.Module, logits: Tensor, labels: Tensor, w
         )
 
 
-def _check_last_batch(job: TrialJob, dataset: Dataset, images: Tensor, network: nn.Module) -> None:
+def _check_last_batch(
+    job: TrialJob, dataset: Dataset, images: Tensor, network: nn.Module, computation: Computation
+) -> None:
     data = job.trial.settings.data
     rest = len(dataset.train_labels) % data.batch_size
     if rest != 1 or data.drop_last:
         return
     try:
-        network.train()(images[:1])
+        computation.run(network.train(), images[:1])
     except (Exception, SystemExit) as error:
         raise StudyError(
             f"the last batch of an epoch holds one image ({len(dataset.train_labels)} training "

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypedDict, get_args
+from typing import Annotated, Any, TypedDict, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bnkit.errors import StudyError, did_you_mean
 from bnkit.lab.data.settings import DataSettings
-from bnkit.lab.networks.settings import NetworkSettings
+from bnkit.lab.networks.settings import InitSettings, NetworkSettings
 from bnkit.lab.study.claim_settings import ClaimSettings
-from bnkit.lab.training.settings import OptimizerSettings, TrainingSettings
+from bnkit.lab.training.settings import (
+    EarlyStoppingSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
 
-_OPTIMIZERS = {
-    get_args(model.model_fields["name"].annotation)[0]: model
-    for model in get_args(get_args(OptimizerSettings)[0])
+
+def _by_name(union: Any) -> dict[str, type[BaseModel]]:
+    """Return name → table, of a union of tables that `name` tells apart."""
+    while get_origin(union) is Annotated:
+        union = get_args(union)[0]
+    return {get_args(model.model_fields["name"].annotation)[0]: model for model in get_args(union)}
+
+
+# Table → what its `name` can be, and the keys that go with it.
+_NAMED_TABLES = {
+    "network.init": _by_name(InitSettings),
+    "training.optimizer": _by_name(OptimizerSettings),
+    "training.schedule": _by_name(ScheduleSettings),
 }
 
 
@@ -38,14 +53,18 @@ class _Message(TypedDict):
 
 def known_keys() -> dict[str, tuple[str, ...]]:
     """Return table → the keys it may hold; the top level is the table ""."""
-    optimizer_keys = {key for model in _OPTIMIZERS.values() for key in model.model_fields}
+    named = {
+        table: tuple(sorted({key for model in models.values() for key in model.model_fields}))
+        for table, models in _NAMED_TABLES.items()
+    }
     return {
         "": ("study", "data", "network", "training", "grid", "arms", "claims", "profiles"),
         "study": ("name", "title", "question", "source"),
         "data": tuple(DataSettings.model_fields),
         "network": tuple(NetworkSettings.model_fields),
         "training": tuple(TrainingSettings.model_fields),
-        "training.optimizer": tuple(sorted(optimizer_keys)),
+        "training.early_stopping": tuple(EarlyStoppingSettings.model_fields),
+        **named,
         "claims": tuple(ClaimSettings.model_fields),
         "arms": ("norm", "data", "network", "training"),
     }
@@ -61,7 +80,7 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
     details = error.errors(include_url=False)
     # An unknown key is often the cause of the others: the key it was meant to be is missing.
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
-    location = [part for part in first["loc"] if not _is_union_tag(part, first["loc"])]
+    location = [part for index, part in enumerate(first["loc"]) if not _is_tag(first["loc"], index)]
     key = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
         return _unknown_key_message(location, table, first["loc"])
@@ -71,7 +90,7 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
         place = f"{key}: " if key.startswith("claims") else ""
         return _Message(given=f"{place}{first['ctx']['error']}", required="", remedy="")
     if first["type"].startswith("union_tag"):
-        names = ", ".join(_OPTIMIZERS)
+        names = ", ".join(_NAMED_TABLES[key])
         return _Message(
             given=f"{key}.name = {_tag(first)!r}", required=f"one of {names}", remedy=""
         )
@@ -133,8 +152,9 @@ def _unknown_key_message(
     *parents, name = location
     table = ".".join(str(part) for part in parents if not isinstance(part, int))
     keys: Sequence[str] = known_keys().get(table or default, ())
-    for tag in set(full_location) & set(_OPTIMIZERS):
-        keys = tuple(_OPTIMIZERS[tag].model_fields)
+    for index, part in enumerate(full_location):
+        if _is_tag(full_location, index):
+            keys = tuple(_NAMED_TABLES[table][part].model_fields)
     place = f"in [{table}]" if table else "at the top level"
     return _Message(
         given=f"unknown key {name!r} {place}",
@@ -143,9 +163,10 @@ def _unknown_key_message(
     )
 
 
-def _is_union_tag(part: Any, location: Sequence[Any]) -> bool:
-    index = location.index(part)
-    return part in _OPTIMIZERS and index > 0 and location[index - 1] == "optimizer"
+def _is_tag(location: Sequence[Any], index: int) -> bool:
+    """Return whether a part of a location is not a key, but the name that chose its table."""
+    above = ".".join(str(part) for part in location[:index])
+    return location[index] in _NAMED_TABLES.get(above, ())
 
 
 def _tag(details: ErrorDetails) -> Any:

@@ -18,13 +18,22 @@ from torch import Tensor, nn
 from bnkit import __version__
 from bnkit.errors import BnkitError, NetworkError, TrialError
 from bnkit.inspection.target import is_target, load_target
+from bnkit.kernels.dispatch import AUTO, use_kernel
 from bnkit.lab.data import Dataset
-from bnkit.lab.networks import build_network, named_builder
+from bnkit.lab.networks import build_network, initialize, named_builder
 from bnkit.lab.store import MetricRow, TrialRecord, TrialStore
 from bnkit.lab.study.arms import apply_arm, arm_notes
 from bnkit.lab.study.random_state import seed_everything, seeded
 from bnkit.lab.study.spec import PlannedTrial
-from bnkit.lab.training import Checkpoint, Loss, to_device, train
+from bnkit.lab.training import (
+    Checkpoint,
+    Computation,
+    Loss,
+    TrainingRun,
+    TrainingSettings,
+    to_device,
+    train,
+)
 from bnkit.rewrite import Rewrite
 
 EXAMPLE_SIZE = 4
@@ -64,9 +73,10 @@ def run_trial(
     settings = job.trial.settings
     started = time.perf_counter()
     device = torch.device(settings.training.device)
-    with _repeatable(settings.training.threads), seeded(job.trial.seed):
+    dtype = computation_of(job).data_dtype
+    with repeatable(settings.training), seeded(job.trial.seed):
         try:
-            train_split, test_split = to_device(dataset, device)
+            train_split, test_split = to_device(dataset, device, dtype)
             rewrite = build_arm(job, dataset, train_split.images[:EXAMPLE_SIZE])
             # Again, so that what draws random numbers during training (dropout) starts alike
             # in all arms, whatever building and rewriting drew.
@@ -91,7 +101,7 @@ def run_trial(
                 remedy="Trials that had finished are kept; mend it and run again",
                 where=f"arm {job.trial.arm!r}, seed {job.trial.seed}",
             ) from error
-    notes = (*dataset.notes, *arm_notes(job.trial.arm, rewrite))
+    notes = (*dataset.notes, *arm_notes(job.trial.arm, rewrite), *_stopping_notes(job, run))
     seconds = time.perf_counter() - started
     record = _record(job, dataset.classes, run.diverged_step, notes, seconds)
     TrialStore(root).save(record, list(_rows(run.checkpoints)))
@@ -118,6 +128,21 @@ def _record(
     )
 
 
+def _stopping_notes(job: TrialJob, run: TrainingRun) -> Iterator[str]:
+    if run.stopped_step is not None and run.diverged_step is None:
+        point = "".join(f", {key} = {value}" for key, value in job.trial.grid.items())
+        yield (
+            f"Arm {job.trial.arm!r}{point}, seed {job.trial.seed}: stopped early at step "
+            f"{run.stopped_step} of {run.checkpoints[-1].step}; its last values stand at the later "
+            "checkpoints."
+        )
+
+
+def computation_of(job: TrialJob) -> Computation:
+    """Return how a trial's forward runs: its dtype, device and memory format."""
+    return Computation.of(job.trial.settings.training)
+
+
 def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
     """Build the trial's network on the example's device and apply its arm's rewrite.
 
@@ -130,12 +155,16 @@ def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
 
 
 def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Module:
-    """Build the trial's network on the example's device, before its arm's rewrite."""
+    """Build the trial's network on the example's device, before its arm's rewrite.
+
+    Its weights are drawn as `network.init` says; for float64 they are drawn in float32 and
+    converted, so that all precisions start alike.
+    """
     named = job.trial.settings.network
     builder = job.builder if job.builder is not None else _load_builder(named.name)
     network = build_network(builder, named.name, dataset.input_shape, dataset.classes, named.args)
     try:
-        network.to(example.device)
+        computation_of(job).convert(network.to(example.device))
     except (RuntimeError, NotImplementedError) as error:
         raise NetworkError(
             f"cannot be moved to {example.device} ({str(error).partition(chr(10))[0]})",
@@ -144,6 +173,7 @@ def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Modul
             where=f"network {named.name}",
         ) from error
     _materialize(network, example, named.name)
+    initialize(network, named.init, named.name)
     return network
 
 
@@ -186,17 +216,27 @@ def _rows(checkpoints: list[Checkpoint]) -> Iterator[MetricRow]:
 
 
 @contextmanager
-def _repeatable(threads: int) -> Iterator[None]:
-    """Fix what changes sums in their last digits: the number of threads, cuDNN's algorithms."""
+def repeatable(training: TrainingSettings) -> Iterator[None]:
+    """Fix what a trial's numbers depend on beside its settings, and put it back.
+
+    These are the number of threads and cuDNN's algorithms, which change sums in their last digits,
+    and what the caller may have set in this process, which other processes do not know: the
+    default dtype, autocast, bnkit's kernel, whether gradients are recorded.
+    """
     cudnn = torch.backends.cudnn
     before = torch.get_num_threads(), cudnn.benchmark, cudnn.deterministic
-    torch.set_num_threads(threads)
+    default_dtype = torch.get_default_dtype()
+    without_autocast = torch.autocast(torch.device(training.device).type, enabled=False)
+    torch.set_num_threads(training.threads)
     cudnn.benchmark, cudnn.deterministic = False, True
+    torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad(), without_autocast, use_kernel(AUTO):
+            yield
     finally:
         torch.set_num_threads(before[0])
         cudnn.benchmark, cudnn.deterministic = before[1:]
+        torch.set_default_dtype(default_dtype)
 
 
 def versions() -> dict[str, str]:

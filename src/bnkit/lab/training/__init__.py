@@ -7,8 +7,9 @@ from bnkit._lazy import attach
 if TYPE_CHECKING:
     from bnkit.lab.training.batches import Split as Split
     from bnkit.lab.training.batches import to_device as to_device
-    from bnkit.lab.training.loop import Checkpoint as Checkpoint
-    from bnkit.lab.training.loop import Loss as Loss
+    from bnkit.lab.training.computation import Computation as Computation
+    from bnkit.lab.training.evaluation import Checkpoint as Checkpoint
+    from bnkit.lab.training.evaluation import Loss as Loss
     from bnkit.lab.training.loop import TrainingRun as TrainingRun
     from bnkit.lab.training.loop import train as train
     from bnkit.lab.training.settings import TrainingSettings as TrainingSettings
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Checkpoint": "bnkit.lab.training.loop",
-        "Loss": "bnkit.lab.training.loop",
+        "Checkpoint": "bnkit.lab.training.evaluation",
+        "Loss": "bnkit.lab.training.evaluation",
+        "Computation": "bnkit.lab.training.computation",
         "Split": "bnkit.lab.training.batches",
         "TrainingRun": "bnkit.lab.training.loop",
         "TrainingSettings": "bnkit.lab.training.settings",

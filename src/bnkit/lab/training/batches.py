@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from bnkit.lab.data import Dataset
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, …) float32 and labels (N,) int64, on the training device."""
+    """Images (N, …), float32 or float64, and labels (N,) int64, on the training device."""
 
     images: Tensor
     labels: Tensor
@@ -24,19 +25,21 @@ class Split:
         return len(self.labels)
 
 
-def to_device(dataset: Dataset, device: torch.device) -> tuple[Split, Split]:
-    """Return the training and the test split as tensors on the device."""
+def to_device(
+    dataset: Dataset, device: torch.device, dtype: torch.dtype = torch.float32
+) -> tuple[Split, Split]:
+    """Return the training and the test split as tensors on the device, images in `dtype`."""
     splits = (
         (dataset.train_images, dataset.train_labels),
         (dataset.test_images, dataset.test_labels),
     )
-    train, test = (Split(_tensor(x, device), _tensor(y, device)) for x, y in splits)
+    train, test = (Split(_tensor(x, device, dtype), _tensor(y, device)) for x, y in splits)
     return train, test
 
 
-def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+def _tensor(array: NDArray[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     # Copied: arrays that other processes share are read-only, and torch has no read-only tensors.
-    return torch.tensor(array, device=device)
+    return torch.tensor(array, device=device, dtype=dtype)
 
 
 def shuffled_batches(
@@ -52,3 +55,18 @@ def shuffled_batches(
     for start in range(0, last, batch_size):
         index = order[start : min(start + batch_size, last)].to(split.labels.device)
         yield split.images[index], split.labels[index]
+
+
+def grouped_batches(
+    split: Split, batch_size: int, drop_last: bool, accumulate: int, seed: int
+) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Yield the batches of each optimizer step, epoch after epoch without end.
+
+    A step has `accumulate` batches; the last one of an epoch may have fewer, as no step spans two
+    epochs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        batches = shuffled_batches(split, batch_size, drop_last, generator)
+        while group := list(islice(batches, accumulate)):
+            yield group
