@@ -47,8 +47,9 @@ def test_a_pattern_that_names_nothing_gives_the_nearest_names() -> None:
         chosen("layer1.5")
     with pytest.raises(RewriteError, match=r"'stem\.0' names no batch norm"):
         chosen(["layer1", "stem.0"])
-    with pytest.raises(ArgumentTypeError, match="a pattern of layers is a int"):
-        chosen([3])
+    for odd in ([3], 3, []):
+        with pytest.raises(ArgumentTypeError, match=r"layers is .*; the path of a layer"):
+            chosen(odd)
     with pytest.raises(RewriteError, match="has no batch norm"):
         chosen_layers(nn.ReLU(), None, lambda _: False, "batch norm")
 
@@ -56,3 +57,14 @@ def test_a_pattern_that_names_nothing_gives_the_nearest_names() -> None:
 def test_the_whole_model_has_the_empty_path() -> None:
     assert not matches("", "layer1")
     assert matches("", "*")
+
+
+def test_a_shared_layer_is_chosen_by_each_of_its_paths() -> None:
+    shared = nn.BatchNorm2d(4)
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.BatchNorm2d(4))
+    for patterns, paths in {"2": ["0"], "[23]": ["0", "3"], "0": ["0"], "*": ["0", "3"]}.items():
+        found = chosen_layers(
+            model, patterns, lambda module: isinstance(module, nn.BatchNorm2d), "batch norm"
+        )
+        assert list(found) == paths
+        assert found[paths[0]] is model[int(paths[0])]

@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.hooks import RemovableHandle
 
+from bnkit.inspection.call_order import in_call_order
 from bnkit.inspection.facts.graph import TensorForm
 from bnkit.inspection.facts.model import Scalar
 from bnkit.inspection.families import BATCH_NORM, function_family
@@ -300,7 +301,7 @@ def _watch_entry(path: str, module: nn.Module, recorder: Recorder) -> RemovableH
     def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
         # Without the watch on functions, which would be told of each look at a tensor.
         with torch._C.DisableTorchFunction():
-            inputs = recorder.inputs((args, kwargs))
+            inputs = recorder.inputs((args, in_call_order(module.forward, kwargs)))
             observed = recorder.observe(path, inputs.tensors) if is_norm else None
         recorder.running.append(_Running(path, module, inputs, observed))
 

@@ -22,6 +22,8 @@ def chosen_layers(
 ) -> dict[str, nn.Module]:
     """Return path → module for the eligible modules that a pattern names, each module once.
 
+    A shared module has several paths; it is returned under the first, by whichever it is named.
+
     A pattern is a path with `*`, `?` and `[…]` as in file names, where `*` crosses dots; it names a
     module, or one that holds it: "layer1" names all in `layer1`.
 
@@ -32,24 +34,45 @@ def chosen_layers(
         what: what such modules are called, such as "batch norm".
 
     Raises:
-        ArgumentTypeError: a pattern is no text.
+        ArgumentTypeError: a pattern is no text, or there is none.
         RewriteError: there is no eligible module, or none of them has a path that a pattern names.
     """
-    every = {path: module for path, module in model.named_modules() if is_eligible(module)}
-    if not every:
+    paths = _paths_by_module(model, is_eligible)
+    if not paths:
         raise RewriteError(f"the network has no {what}")
+    modules = {named[0]: module for module, named in paths.items()}
     if patterns is None:
-        return every
-    given = [patterns] if isinstance(patterns, str) else list(patterns)
+        return modules
+    given = _as_list(patterns)
+    known = [path for named in paths.values() for path in named]
     for pattern in given:
-        if not isinstance(pattern, str):
-            raise ArgumentTypeError(
-                f"a pattern of layers is a {type(pattern).__name__}",
-                required='the path of a layer, or a pattern such as "layer1.*"',
-            )
-        if not any(matches(path, pattern) for path in every):
-            raise _no_match(pattern, every, what)
-    return {path: m for path, m in every.items() if any(matches(path, p) for p in given)}
+        if not any(matches(path, pattern) for path in known):
+            raise _no_match(pattern, known, what)
+    return {
+        named[0]: module
+        for module, named in paths.items()
+        if any(matches(path, pattern) for path in named for pattern in given)
+    }
+
+
+def _paths_by_module(
+    model: nn.Module, is_eligible: Callable[[nn.Module], bool]
+) -> dict[nn.Module, list[str]]:
+    found: dict[nn.Module, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        if is_eligible(module):
+            found.setdefault(module, []).append(path)
+    return found
+
+
+def _as_list(patterns: Patterns) -> list[str]:
+    given = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(given, Sequence) or not given or not all(isinstance(p, str) for p in given):
+        raise ArgumentTypeError(
+            f"layers is {patterns!r}",
+            required='the path of a layer, a pattern such as "layer1.*", or a list of them',
+        )
+    return list(given)
 
 
 def matches(path: str, pattern: str) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from bnkit.errors import BnkitError, ForwardError, RewriteError
+from bnkit.inspection.call_order import in_call_order
 from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import uncompiled
 from bnkit.rewrite.statistics.batch_source import BatchSource
@@ -190,7 +191,7 @@ def _watched(path: str, layer: nn.Module, see: See) -> Callable[..., Any]:
     former = _without_communication(layer)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        x = args[0] if args else next(iter(kwargs.values()), None)
+        x = next(iter([*args, *in_call_order(former, kwargs).values()]), None)
         if isinstance(x, Tensor):
             see(path, x)
         return former(*args, **kwargs)
