@@ -37,7 +37,7 @@ def conv(edits: Edits) -> nn.Conv2d:
 # fmt: off
 EDITS: dict[str, Callable[[Edits], object]] = {
     "replace": lambda e: e.replace(e.model.norm, nn.Identity()),
-    "replace by a layer": lambda e: e.replace(e.model.norm, nn.GroupNorm(2, 4).eval()),
+    "replace by a layer": lambda e: e.replace(e.model.norm, nn.GroupNorm(2, 4)),
     "put around": lambda e: e.put_around(conv(e), {"conv": None, "norm": nn.BatchNorm2d(4)}),
     "add a parameter": lambda e: e.set_parameter(conv(e), "bias", torch.ones(4)),
     "frozen parameter": lambda e: e.set_parameter(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,91 @@ def test_state_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
         edits.rewrite.save(tmp_path / "a.safetensors")
 
 
+def two_norms() -> nn.Sequential:
+    return nn.Sequential(*build(), nn.BatchNorm2d(4)).train()
+
+
+def test_earlier_rewrites_of_the_model_are_replayed_too(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("both", "pickled", "undone")}
+    frozen = bnkit.freeze(two_norms(), "1")
+    both = bnkit.recalibrate(frozen.model, [IMAGES])
+    both.save(files["both"])
+    loaded = bnkit.load(two_norms(), files["both"])
+    assert loaded.name == "freeze + recalibrate"
+    assert loaded.changes == [*frozen.changes, *both.changes]
+    assert [module.training for module in loaded.model.train()] == [True, False, True, True]
+    assert torch.equal(loaded.model.eval()(IMAGES), both.model.eval()(IMAGES))
+    # What was loaded goes on as it came.
+    bnkit.freeze(loaded.model, "3", inplace=True).save(files["pickled"])
+    assert len(bnkit.load(two_norms(), files["pickled"]).changes) == 3
+    pickle.loads(pickle.dumps(both)).save(files["pickled"])
+    assert bnkit.load(two_norms(), files["pickled"]).changes == loaded.changes[:2]
+    both.undo()
+    both.save(files["undone"])
+    assert bnkit.load(two_norms(), files["undone"]).changes == frozen.changes
+
+
+def test_changes_that_no_file_knows_of_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    copied = copy.deepcopy(bnkit.freeze(build()).model)
+    bnkit.recalibrate(copied, [IMAGES]).save(file)
+    with pytest.raises(RewriteError, match=r"another kind of layer at 1 \(kept in eval mode"):
+        bnkit.load(build(), file)
+    accelerated = bnkit.accelerate(build()).model
+    with pytest.raises(RewriteError, match="the changes of accelerate cannot be replayed"):
+        bnkit.freeze(accelerated).save(file)
+
+
+def test_a_model_of_another_dtype_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    changed(build()).save(file)
+    other = build().double()
+    with pytest.raises(RewriteError, match=r"another dtype of 0\.weight"):
+        bnkit.load(other, file)
+    assert isinstance(other[1], nn.BatchNorm2d)
+
+
+DAMAGED = {
+    "no steps": {"steps": None},
+    "a module of nothing": {"steps": json.dumps([{"edit": "module", "path": "1"}])},
+    "no such parameter": {
+        "steps": json.dumps([{"edit": "trained", "path": "1", "name": "no", "value": True}])
+    },
+    "no dtype": {
+        "steps": json.dumps(
+            [
+                {
+                    "edit": "buffer",
+                    "path": "1",
+                    "name": "running_var",
+                    "value": {"shape": [4], "dtype": "load"},
+                }
+            ]
+        )
+    },
+    "a method": {
+        "steps": json.dumps([{"edit": "attribute", "path": "1", "name": "forward", "value": 3}])
+    },
+    "tied to nothing": {"tied": json.dumps({"x": "y"})},
+    "tied list": {"tied": "[1]"},
+    "changes": {"changes": "[1]"},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_metadata_are_one_message_and_change_nothing(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.safetensors"
+    given = {"bnkit": "1", "steps": "[]", "changes": "[]", "tied": "{}", "kinds": "{}"}
+    given |= DAMAGED[name]
+    metadata = {key: value for key, value in given.items() if value is not None}
+    model = build()
+    save_file(model.state_dict(), file, metadata)
+    with pytest.raises(RewriteError):
+        bnkit.load(model, file)
+    assert callable(model[1].forward)
+    assert repr(model) == repr(build())
+
+
 @pytest.mark.parametrize("steps", ["[]", "null", json.dumps([{"edit": "odd", "path": ""}])])
 def test_files_of_others_and_damaged_ones_are_refused(tmp_path: Path, steps: str) -> None:
     file = tmp_path / "a.safetensors"
@@ -154,6 +241,10 @@ def test_files_of_others_and_damaged_ones_are_refused(tmp_path: Path, steps: str
     file.write_bytes(b"\x00" * 20)
     with pytest.raises(RewriteError, match="cannot be read"):
         bnkit.load(build(), file)
+    with pytest.raises(ArgumentTypeError, match="file is a NoneType"):
+        bnkit.load(build(), None)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match="file is a NoneType"):
+        changed(build()).save(None)  # type: ignore[arg-type]
     with pytest.raises(ArgumentTypeError, match="model is a str"):
         bnkit.load("model", file)  # type: ignore[arg-type]
 

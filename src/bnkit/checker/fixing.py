@@ -11,6 +11,7 @@ from bnkit.checker.fixers import FIXERS, Applied, Ground, Refusal
 from bnkit.checker.report import Report
 from bnkit.errors import CheckError, did_you_mean
 from bnkit.inspection.trace import Example
+from bnkit.rewrite.history import past_of
 from bnkit.rewrite.model_copy import copied
 from bnkit.rewrite.optimizer_groups import OptimizerGroups
 from bnkit.rewrite.output_check import OutputCheck
@@ -63,7 +64,7 @@ def fix(
     """
     _refuse(report, safety, optimizer, inplace=inplace)
     example = report.example if example_args is None else example_args
-    rewrite = Rewrite(model if inplace else copied(model), name="fix")
+    rewrite = Rewrite(model if inplace else copied(model), name="fix", _earlier=past_of(model))
     groups = None if optimizer is None else OptimizerGroups(optimizer)
     ground = Ground(rewrite.model, groups, example)
     grades = _GRADES[: _GRADES.index(safety) + 1]
@@ -80,6 +81,8 @@ def fix(
     except BaseException:
         rewrite.undo()
         raise
+    if rewrite.changes:
+        rewrite._finish()
     return rewrite
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnkit.rewrite.history import past_of
 from bnkit.rewrite.model_copy import copied
 from bnkit.rewrite.module_forms import form_of
 from bnkit.rewrite.module_slots import path_of, sequential, slots_of
@@ -43,12 +44,14 @@ def rewriting(
         RewriteError: the model cannot be copied.
     """
     rewrite = kind(model if inplace else copied(model), name=name, steps=[])
+    rewrite._earlier = past_of(model)
     keys = list(rewrite.model.state_dict())
     try:
         yield Edits(rewrite)
         after = list(rewrite.model.state_dict())
         rewrite.added_keys = tuple(key for key in after if key not in set(keys))
         rewrite.removed_keys = tuple(key for key in keys if key not in set(after))
+        rewrite._finish()
     except BaseException:
         rewrite.undo()
         raise

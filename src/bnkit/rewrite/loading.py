@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from bnkit.errors import ArgumentTypeError, RewriteError
 from bnkit.rewrite.model_copy import copied
 from bnkit.rewrite.result import Change, Rewrite
-from bnkit.rewrite.saving import CHANGES, FORMAT, FORMAT_VERSION, NAME, STEPS, TIED
+from bnkit.rewrite.saving import (
+    CHANGES,
+    FORMAT,
+    FORMAT_VERSION,
+    KINDS,
+    NAME,
+    STEPS,
+    TIED,
+    as_path,
+    kinds_of,
+)
 from bnkit.rewrite.steps import from_json, replay
 
 _SHOWN = 5
@@ -42,7 +52,7 @@ def load(model: nn.Module, file: str | Path) -> Rewrite:
         raise ArgumentTypeError(
             f"model is a {type(model).__name__}", required="a torch.nn.Module, freshly built"
         )
-    path = Path(file)
+    path = as_path(file)
     metadata, tensors = _read(path)
     # On a copy first: a file that does not fit leaves the model as it was.
     _replay_all(copied(model), metadata, tensors, path)
@@ -72,8 +82,18 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             remedy="Weights alone are loaded with load_state_dict" if version is None else "",
             where=str(path),
         )
-    for key, first in json.loads(metadata.get(TIED, "{}")).items():
-        tensors[key] = tensors[first]
+    try:
+        for key, first in json.loads(metadata[TIED]).items():
+            tensors[key] = tensors[first]
+        from_json(metadata[STEPS])
+        [Change(*item) for item in json.loads(metadata[CHANGES])]
+        dict(json.loads(metadata[KINDS]))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RewriteError(
+            f"its metadata are damaged: {type(error).__name__} {error}",
+            required="a file that Rewrite.save wrote",
+            where=str(path),
+        ) from error
     return metadata, tensors
 
 
@@ -84,9 +104,12 @@ def _replay_all(
     for step in steps:
         model = replay(model, step)
     _refuse_misfit(model, tensors, path)
+    _refuse_other_kinds(model, json.loads(metadata[KINDS]), path)
     model.load_state_dict(tensors)
-    changes = [Change(*item) for item in json.loads(metadata.get(CHANGES, "[]"))]
-    return Rewrite(model, changes, name=metadata.get(NAME, ""), steps=steps)
+    changes = [Change(*item) for item in json.loads(metadata[CHANGES])]
+    rewrite = Rewrite(model, changes, name=metadata.get(NAME, ""), steps=steps)
+    rewrite._finish()
+    return rewrite
 
 
 def _refuse_misfit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -99,13 +122,36 @@ def _refuse_misfit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> 
             for key in own
             if key in tensors and tensors[key].shape != own[key].shape
         ],
+        "has another dtype of": [
+            f"{key} ({tensors[key].dtype}, in the model {own[key].dtype})"
+            for key in own
+            if key in tensors and tensors[key].dtype != own[key].dtype
+        ],
     }
     found = [f"{words} {_listed(keys)}" for words, keys in problems.items() if keys]
     if found:
         raise RewriteError(
             f"the file does not fit the model: it {'; it '.join(found)}",
             required="the model that the rewrite was given, as its builder returns it",
-            remedy="Build the model with the same arguments",
+            remedy="Build the model with the same arguments, in the same dtype; if it had been "
+            "changed before in another way than by a rewrite, change it so first",
+            where=str(path),
+        )
+
+
+def _refuse_other_kinds(model: nn.Module, kinds: dict[str, str], path: Path) -> None:
+    own = kinds_of(model)
+    found = [
+        f"{place} ({kind}, in the model {own.get(place, 'none of those')})"
+        for place, kind in kinds.items()
+        if own.get(place) != kind
+    ]
+    if found:
+        raise RewriteError(
+            f"the file does not fit the model: it has another kind of layer at {_listed(found)}",
+            required="the model that the rewrite was given",
+            remedy="If it had been changed before, by a rewrite in another process or on a copy "
+            "made since, load that file first, or change it so",
             where=str(path),
         )
 

@@ -140,6 +140,18 @@ def build_module(form: dict[str, Any], device: torch.device) -> nn.Module:
     return module
 
 
+def dtype_named(name: str) -> torch.dtype:
+    """Return a dtype by its name in torch.
+
+    Raises:
+        RewriteError: there is none.
+    """
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise RewriteError(f"{name!r} is no dtype of torch")
+    return dtype
+
+
 def _tensor_form(tensor: torch.Tensor | None) -> dict[str, Any] | None:
     if tensor is None:
         return None
@@ -151,4 +163,4 @@ def _tensor_form(tensor: torch.Tensor | None) -> dict[str, Any] | None:
 
 
 def _zeros(form: dict[str, Any], device: torch.device) -> torch.Tensor:
-    return torch.zeros(form["shape"], dtype=getattr(torch, form["dtype"]), device=device)
+    return torch.zeros(form["shape"], dtype=dtype_named(form["dtype"]), device=device)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bnkit.inspection.trace import Example
+    from bnkit.rewrite.history import Past
     from bnkit.rewrite.steps import Step
 
 # From so many layers on, those of which the same is said are printed in one line.
@@ -75,15 +77,42 @@ class Rewrite:
     notes: list[str] = field(default_factory=list)
     steps: list[Step] | None = field(default=None, repr=False)
     _reversals: list[Callable[[], None]] = field(default_factory=list, repr=False)
+    _earlier: tuple[Past, ...] = field(default=(), repr=False)
+    _is_undone: bool = field(default=False, repr=False)
 
     def undo(self) -> nn.Module:
         """Turn `.model` back into what it was, and return it; a second call changes nothing."""
-        while self._reversals:
-            self._reversals.pop()()
+        from bnkit.rewrite.history import remember
+
+        if self._reversals:
+            changed = self.model
+            while self._reversals:
+                self._reversals.pop()()
+            self._is_undone = True
+            remember(changed, ())
+            remember(self.model, self._earlier)
         return self.model
+
+    def _past(self) -> tuple[Past, ...]:
+        """Return the rewrites that the model has been through, this one included."""
+        from bnkit.rewrite.history import Past
+
+        if self._is_undone:
+            return self._earlier
+        steps = None if self.steps is None else tuple(self.steps)
+        changes = tuple((change.path, change.what) for change in self.changes)
+        return (*self._earlier, Past(self.name, steps, changes))
+
+    def _finish(self) -> None:
+        """Note that the model has been through this rewrite."""
+        from bnkit.rewrite.history import remember
+
+        remember(self.model, self._past())
 
     def save(self, file: str | Path, example_args: Example | None = None) -> None:
         """Write the changed model to a file, whole or not at all.
+
+        Rewrites that the model had been through before are replayed too.
 
         Args:
             file: `.safetensors`: weights and the list of changes, which `bnkit.load` replays on a
@@ -95,9 +124,9 @@ class Rewrite:
                 export, or the model cannot be exported.
             StoreError: the file cannot be written.
         """
-        from bnkit.rewrite.saving import save
+        from bnkit.rewrite.saving import as_path, save
 
-        save(self, Path(file), example_args)
+        save(self, as_path(file), example_args)
 
     def __str__(self) -> str:
         lines = _lines([(change.path, change.what) for change in self.changes])

@@ -12,15 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from bnkit._files import write_whole
-from bnkit.errors import RewriteError
+from bnkit.errors import ArgumentTypeError, RewriteError
 from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, as_call
+from bnkit.rewrite.kept_in_eval import is_kept_class
 from bnkit.rewrite.result import Rewrite
-from bnkit.rewrite.steps import as_json
+from bnkit.rewrite.steps import Step, as_json
 
 # Keys of the metadata of a .safetensors file.
 FORMAT, FORMAT_VERSION = "bnkit", "1"
-NAME, STEPS, CHANGES, TIED = "rewrite", "steps", "changes", "tied"
+NAME, STEPS, CHANGES, TIED, KINDS = "rewrite", "steps", "changes", "tied", "kinds"
+
+
+def as_path(file: Any) -> Path:
+    """Return a file's path.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        return Path(file)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"file is a {type(file).__name__}", required="a path, as text or pathlib.Path"
+        ) from None
 
 
 def save(rewrite: Rewrite, file: Path, example: Example | None = None) -> None:
@@ -36,21 +51,40 @@ def save(rewrite: Rewrite, file: Path, example: Example | None = None) -> None:
 
 
 def _save_weights(rewrite: Rewrite, file: Path, _: Example | None) -> None:
-    if rewrite.steps is None:
-        raise RewriteError(
-            f"the changes of {rewrite.name or 'this rewrite'} cannot be replayed from a file",
-            remedy="Save the state_dict, and make the rewrite again on the model that loads it",
-        )
+    past = rewrite._past()
+    steps: list[Step] = []
+    for each in past:
+        if each.steps is None:
+            raise RewriteError(
+                f"the changes of {each.name or 'this rewrite'} cannot be replayed from a file",
+                remedy="Save the state_dict, and make the rewrite again on the model that loads it",
+            )
+        steps += each.steps
     tensors, tied = _distinct_tensors(rewrite.model)
-    changes = [[change.path, change.what] for change in rewrite.changes]
     metadata = {
         FORMAT: FORMAT_VERSION,
-        NAME: rewrite.name,
-        STEPS: as_json(rewrite.steps),
-        CHANGES: json.dumps(changes),
+        NAME: " + ".join(each.name for each in past),
+        STEPS: as_json(steps),
+        CHANGES: json.dumps([change for each in past for change in each.changes]),
         TIED: json.dumps(tied),
+        KINDS: json.dumps(kinds_of(rewrite.model)),
     }
     write_whole(file, partial(_write_tensors, tensors, metadata))
+
+
+def kinds_of(model: nn.Module) -> dict[str, str]:
+    """Return path → kind for the modules that are torch's or bnkit's, and for those kept in eval.
+
+    Of a user's own the name says little: a file that is run has another each time.
+    """
+    found: dict[str, str] = {}
+    for path, module in model.named_modules():
+        kind = type(module)
+        home = kind.__module__.split(".")[0]
+        kept = "kept in eval mode: " if is_kept_class(kind) else ""
+        if kept or home in ("torch", "bnkit"):
+            found[path] = f"{kept}{home}.{kind.__name__}"
+    return found
 
 
 def _write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnkit.errors import RewriteError
-from bnkit.rewrite.module_forms import build_module
+from bnkit.errors import BnkitError, RewriteError
+from bnkit.rewrite.module_forms import build_module, dtype_named
 from bnkit.rewrite.module_slots import put_module, sequential
 from bnkit.rewrite.named_classes import change_class
 
@@ -75,26 +75,30 @@ def replay(model: nn.Module, step: Step) -> nn.Module:
         RewriteError: the model has nothing at that path, or another version made the step.
     """
     try:
-        module = model.get_submodule(step.path)
-        take = _TAKERS[step.edit]
-    except (AttributeError, KeyError) as error:
+        return _TAKERS[step.edit](model, model.get_submodule(step.path), step)
+    except BnkitError:
+        raise
+    except Exception as error:  # a file may hold anything
         raise RewriteError(
             f"a change of the file cannot be replayed: {step.edit} at {step.path or '(model)'}",
             required="the model that the rewrite was given, as its builder returns it",
             remedy="Build the model with the same arguments",
             where=step.path or "(model)",
         ) from error
-    return take(model, module, step)
 
 
 def _module(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
-    return put_module(model, module, build_module(step.value, _device(module, model)))
+    new = build_module(step.value, _device(module, model)).train(module.training)
+    return put_module(model, module, new)
 
 
 def _around(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
     forms = step.value["modules"].items()
     device = _device(module, model)
-    parts = {name: module if form is None else build_module(form, device) for name, form in forms}
+    parts = {
+        name: module if form is None else build_module(form, device).train(module.training)
+        for name, form in forms
+    }
     pair = sequential(parts, module.training)
     return put_module(model, module, pair)
 
@@ -123,7 +127,13 @@ def _buffer(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
 
 def _attribute(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
     value = tuple(step.value) if isinstance(step.value, list) else step.value
-    setattr(module, step.name, value)
+    former = getattr(module, step.name, None)
+    if not all(isinstance(each, int | float | str | tuple | None) for each in (former, value)):
+        raise RewriteError(
+            f"a change of the file sets {step.name}, which is no number or text",
+            where=step.path or "(model)",
+        )
+    vars(module)[step.name] = value
     return model
 
 
@@ -135,8 +145,7 @@ def _trained(model: nn.Module, module: nn.Module, step: Step) -> nn.Module:
 
 
 def _empty(form: dict[str, Any], device: torch.device) -> torch.Tensor:
-    dtype = getattr(torch, form["dtype"])
-    return torch.empty(form["shape"], dtype=dtype, device=device)
+    return torch.empty(form["shape"], dtype=dtype_named(form["dtype"]), device=device)
 
 
 def _device(*modules: nn.Module) -> torch.device:

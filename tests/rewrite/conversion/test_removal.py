@@ -393,3 +393,17 @@ def test_biases_are_left_out_where_they_are_not_wanted() -> None:
     rewrite = remove(PreActivation(), IMAGES, restore_bias=False)
     assert rewrite.model.stem.bias is None
     assert [change.path for change in rewrite.changes] == ["norm1", "norm2"]
+
+
+class ActivatesWhenCalled(nn.BatchNorm2d):
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.relu(super().__call__(x))
+
+
+def test_what_runs_when_a_layer_is_called_is_never_stripped() -> None:
+    replaced = nn.Sequential(nn.BatchNorm2d(3))
+    replaced[0].forward = lambda x: F.relu(nn.BatchNorm2d.forward(replaced[0], x))
+    with pytest.raises(RewriteError, match="0: has forward replaced on the object"):
+        remove(replaced, IMAGES)
+    with pytest.raises(RewriteError, match="0: is a ActivatesWhenCalled"):
+        remove(nn.Sequential(ActivatesWhenCalled(3)), IMAGES)

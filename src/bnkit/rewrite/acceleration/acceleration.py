@@ -26,6 +26,7 @@ from bnkit.rewrite.acceleration.layer_swap import Survey, fuse_activation, surve
 from bnkit.rewrite.acceleration.network_check import NetworkCheck, check_of_network, excess
 from bnkit.rewrite.acceleration.traced_fusion import kept_outputs, pairs_in_traces
 from bnkit.rewrite.double_trace import trace_as_given
+from bnkit.rewrite.history import past_of
 from bnkit.rewrite.model_copy import copied
 from bnkit.rewrite.result import Change, Rewrite, Skipped
 
@@ -86,12 +87,15 @@ def accelerate(
         if not inplace and example_args is not None:
             # A closure that was not copied may run the original.
             kept.enter_context(preserve(model, example_args))
-        rewrite = Rewrite(model if inplace else copied(model), name="accelerate")
+        rewrite = Rewrite(
+            model if inplace else copied(model), name="accelerate", _earlier=past_of(model)
+        )
         try:
             _accelerate(rewrite, example_args)
         except BaseException:
             rewrite.undo()
             raise
+        rewrite._finish()
     return rewrite
 
 

@@ -25,6 +25,8 @@ _REMOVED = "batch norm removed"
 _BIAS_ADDED = "bias of zeros added: a batch norm's β did its work"
 _HOOKS_DROPPED = "the hooks registered on this batch norm were removed with it"
 _BIAS_UNREAD = "feeds a batch norm without a bias, and its forward would not use one"
+# What runs when a layer is called.
+_CALLED = {"forward", "__call__", "_call_impl"}
 _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -127,10 +129,21 @@ def _refuse_unprovable(model: nn.Module, norms: dict[str, _BatchNorm]) -> None:
 
 
 def _refuse_own_behaviour(path: str, layer: _BatchNorm) -> None:
+    replaced = sorted(_CALLED & vars(layer).keys())
+    if replaced:
+        raise RewriteError(
+            f"has {' and '.join(replaced)} replaced on the object",
+            required="removing it would also drop what that adds, such as an activation",
+            remedy="Split it into a plain batch norm and the rest",
+            where=path or "(model)",
+        )
     home = type(layer).__module__
     if home.startswith(("torch.nn.", "bnkit.")):
         return
-    if type(layer).forward is _BatchNorm.forward and not any(layer.children()):
+    is_called_alike = all(
+        getattr(type(layer), name) is getattr(_BatchNorm, name) for name in _CALLED
+    )
+    if is_called_alike and not any(layer.children()):
         return
     raise RewriteError(
         f"is a {type(layer).__name__}, a batch norm with a forward of its own",
