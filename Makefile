@@ -48,6 +48,8 @@ bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/
 	$(BIN)/python benchmarks/peak_memory/run.py --out benchmarks/peak_memory/results
 	$(BIN)/python benchmarks/streamed_outputs/run.py --out benchmarks/streamed_outputs/results
 	$(BIN)/python benchmarks/check/run.py --out benchmarks/check/results
+	$(BIN)/python benchmarks/fold/run.py --out benchmarks/fold/results
+	$(BIN)/python benchmarks/recalibrate/run.py --out benchmarks/recalibrate/results
 
 clean:  ## remove .venv and caches; results in runs/ are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
