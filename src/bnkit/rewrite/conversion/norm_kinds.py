@@ -16,6 +16,7 @@ from bnkit.layers.norm_act import (
 )
 from bnkit.rewrite.conversion.norm_candidate import BNKITS, WITH_ACTIVATION, Candidate
 from bnkit.rewrite.edits import Edits
+from bnkit.rewrite.statistics.freezing import freeze_layer
 
 
 class Refusal(Exception):  # noqa: N818
@@ -120,15 +121,9 @@ def _to_frozen(edits: Edits, norm: Candidate, _: int) -> str:
     holders = [m for m in edits.model.modules() for p in m._parameters.values() if id(p) in own]
     if any(holder is not layer for holder in holders):
         raise Refusal("its weight or bias is tied to another layer's, which would be frozen")
-    edits.set_class(layer, "kept-in-eval")
-    for name in ("weight", "bias"):
-        parameter = layer._parameters.get(name)
-        if parameter is not None and parameter.requires_grad:
-            edits.set_trained(layer, name, trained=False)
-    for module in layer.modules():
-        if module.training:
-            edits.set_mode(module, training=False)
-    return "frozen: weight, bias and statistics are constants, also after train()"
+    had_gradient = freeze_layer(edits, layer)
+    what = "frozen: weight, bias and statistics are constants, also after train()"
+    return f"{what}; their gradients taken away" if had_gradient else what
 
 
 def _to_group(edits: Edits, norm: Candidate, groups: int) -> str:

@@ -62,7 +62,9 @@ def freeze(model: nn.Module, layers: Patterns | None = None, *, inplace: bool = 
 
 
 def unfreeze(model: nn.Module, layers: Patterns | None = None, *, inplace: bool = False) -> Rewrite:
-    """Give layers that `freeze` froze their mode, class and requires_grad back.
+    """Give layers that `freeze`, or `convert` to "frozen", froze what they were.
+
+    These are their mode, class and requires_grad.
 
     They are what they were when they were frozen, also in a copy, a pickle, or a model that
     `bnkit.load` has loaded. Gradients that `freeze` took away are not brought back.
@@ -119,6 +121,19 @@ def _freeze(edits: Edits, path: str) -> None:
     if reason:
         edits.skipped(path, reason)
         return
+    had_gradient = freeze_layer(edits, layer)
+    names = " and ".join(_parameter_names(layer))
+    what = f"{_FROZEN}; {names} not trained" if names else _FROZEN
+    edits.changed(path, f"{what}, their gradients taken away" if had_gradient else what)
+    _note_ties(edits, path, [parameter for _, _, parameter in _own_parameters(layer)])
+
+
+def freeze_layer(edits: Edits, layer: nn.Module) -> bool:
+    """Freeze a layer that can be, with a record of what it was for `unfreeze`.
+
+    Returns:
+        Whether gradients were taken away.
+    """
     parameters = list(_own_parameters(layer))
     before = {
         "kept": is_kept_class(type(layer)),
@@ -136,10 +151,7 @@ def _freeze(edits: Edits, path: str) -> None:
         if parameter.grad is not None:
             edits.drop_gradient(parameter)
             had_gradient = True
-    names = " and ".join(_parameter_names(layer))
-    what = f"{_FROZEN}; {names} not trained" if names else _FROZEN
-    edits.changed(path, f"{what}, their gradients taken away" if had_gradient else what)
-    _note_ties(edits, path, [parameter for _, _, parameter in parameters])
+    return had_gradient
 
 
 def _refusal(layer: nn.Module) -> str:
