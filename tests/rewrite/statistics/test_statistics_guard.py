@@ -153,6 +153,16 @@ def test_only_chosen_layers_and_what_may_happen_inside() -> None:
     assert type(model[1]) is nn.BatchNorm1d
 
 
+def test_statistics_are_estimated_and_put_back_inside() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3)).train()
+    before = state(model)
+    with bnkit.frozen_statistics(model):
+        rewrite = bnkit.recalibrate(model, [batch(""), batch("")], inplace=True)
+        assert model.state_dict()["0.num_batches_tracked"] == 2
+        rewrite.undo()
+        assert_equal(before, model)
+
+
 def test_bad_input() -> None:
     with (
         pytest.raises(RewriteError, match="no layer with running"),

@@ -215,7 +215,8 @@ def _write(
         edits.rewrite.shifts.append(shift)
         for name, value in values.items():
             edits.set_buffer(layer, name, value)
-        counter = layer.num_batches_tracked
+        # Within `frozen_statistics` the attribute is a copy.
+        counter = layer._buffers.get("num_batches_tracked")
         if weight_of is None and counter is not None:
             edits.set_values(counter, counter.new_tensor(moments.calls))
         taken = "" if weight_of is None else f"; {weight_of(found.samples):.3g} of that taken"
