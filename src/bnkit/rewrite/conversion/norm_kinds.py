@@ -16,6 +16,7 @@ from bnkit.layers.norm_act import (
 )
 from bnkit.rewrite.conversion.norm_candidate import BNKITS, WITH_ACTIVATION, Candidate
 from bnkit.rewrite.edits import Edits
+from bnkit.rewrite.guarded_class import unguarded_class
 from bnkit.rewrite.statistics.freezing import freeze_layer
 
 
@@ -80,7 +81,7 @@ def _to_torch(edits: Edits, norm: Candidate, _: int) -> str:
             "it adds and activates too, and torch has no such layer; a layer that accelerate fused "
             "is given back by the undo() of its result"
         )
-    kind = type(norm.layer)
+    kind = unguarded_class(type(norm.layer))
     if norm.base is not nn.SyncBatchNorm and not issubclass(kind, BNKITS):
         raise Refusal(norm.own or "it is torch's already")
     _refuse_own(norm)
@@ -105,7 +106,7 @@ def _change_class(edits: Edits, norm: Candidate, whose: str) -> str:
 
 
 def _to_frozen(edits: Edits, norm: Candidate, _: int) -> str:
-    layer, kind = norm.layer, type(norm.layer)
+    layer, kind = norm.layer, unguarded_class(type(norm.layer))
     if norm.is_frozen:
         raise Refusal("it is frozen already")
     if layer.running_mean is None or layer.running_var is None:
