@@ -303,6 +303,16 @@ def test_a_layer_frozen_under_a_live_optimizer_stands_still_and_is_unfrozen() ->
     assert model[1].weight.grad is gradient
 
 
+def test_what_was_made_in_inference_mode_is_frozen_in_a_copy_alone() -> None:
+    with torch.inference_mode():
+        model = conv_norm()
+    skipped = bnkit.convert(model, "frozen", inplace=True).skipped
+    assert "made in inference mode" in skipped[0].reason
+    rewrite = bnkit.convert(model, "frozen")
+    assert not rewrite.model[1].weight.requires_grad
+    assert rewrite.undo()[1].weight.requires_grad
+
+
 def groups_and_state(optimizer: torch.optim.Optimizer) -> Any:
     groups = [[id(p) for p in group["params"]] for group in optimizer.param_groups]
     state = {id(p): {k: v.clone() for k, v in s.items()} for p, s in optimizer.state.items()}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from bnkit.layers.norm_act import (
@@ -122,6 +123,9 @@ def _to_frozen(edits: Edits, norm: Candidate, _: int) -> str:
     holders = [m for m in edits.model.modules() for p in m._parameters.values() if id(p) in own]
     if any(holder is not layer for holder in holders):
         raise Refusal("its weight or bias is tied to another layer's, which would be frozen")
+    is_inference = any(p.is_inference() for p in layer.parameters())
+    if is_inference and not torch.is_inference_mode_enabled():
+        raise Refusal("it was made in inference mode, so there is no way back; convert a copy")
     had_gradient = freeze_layer(edits, layer)
     what = "frozen: weight, bias and statistics are constants, also after train()"
     return f"{what}; their gradients taken away" if had_gradient else what
