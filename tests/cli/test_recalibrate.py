@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from PIL import Image
 from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
@@ -64,15 +65,65 @@ def test_recalibrate_writes_what_loads(folder: Path, sequential: tuple[str, ...]
     result = call("recalibrate", *given)
     assert result.exit_code == 0, result.stderr
     assert "1: running mean off by up to" in result.stdout
-    assert "over 1,440 values per channel in 3 batches" in result.stdout
+    assert "over 2,880 values per channel in 5 batches" in result.stdout
+    assert "80 samples were read from data.npz (x_train and x_test)." in result.stdout
     assert f"written: {out}" in result.stdout
-    images = np.load("data.npz")["x_train"]
+    with np.load("data.npz") as stored:
+        images = np.concatenate([stored["x_train"], stored["x_test"]])
     expected = bnkit.recalibrate(
         build(folder), images, batch_size=16, sequential=bool(sequential)
     ).model.state_dict()
     loaded = bnkit.load(build(folder), out).model.state_dict()
     for key, value in expected.items():
         torch.testing.assert_close(loaded[key], value)
+
+
+IMAGES = np.random.default_rng(1).random((50, 3, 8, 8), dtype=np.float32)
+ONES = np.ones(50, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "told"),
+    [
+        ("labelled", {"x": IMAGES, "y": np.arange(50) % 5}, "(x)."),
+        ("one-class", {"labels": ONES, "images": IMAGES}, "(images)."),
+        ("unlabelled", {"data": IMAGES}, "(data)."),
+        ("unnamed", {"arr_0": IMAGES, "arr_1": ONES}, "Arrays that are not read: arr_1."),
+        ("array", None, "50 samples were read from array.npy."),
+    ],
+)
+def test_all_samples_of_a_file_are_used_and_none_needs_a_label(
+    folder: Path, name: str, arrays: dict[str, np.ndarray] | None, told: str
+) -> None:
+    if arrays is None:
+        file = f"{name}.npy"
+        np.save(file, IMAGES)
+    else:
+        file = f"{name}.npz"
+        np.savez(file, **arrays)
+    out = folder / "new.safetensors"
+    result = call("recalibrate", "net.py:net", "--data", file, "--out", out)
+    assert result.exit_code == 0, result.exception
+    assert f"50 samples were read from {file}" in result.stdout
+    assert told in result.stdout
+    expected = bnkit.recalibrate(build(folder), IMAGES).model.state_dict()
+    for key, value in bnkit.load(build(folder), out).model.state_dict().items():
+        torch.testing.assert_close(value, expected[key])
+
+
+@pytest.mark.parametrize("inside", ["", "day/one/", "train/only-class/"])
+def test_all_images_of_a_folder_are_used_however_it_is_sorted(folder: Path, inside: str) -> None:
+    root = folder / "images"
+    for index, pixels in enumerate((IMAGES[:6] * 255).astype(np.uint8)):
+        file = root / (inside if index else "") / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(file)
+    (root / "notes.txt").write_text("no image")
+    result = call("adapt", "net.py:net", "--data", "images", "--prior", 2)
+    assert result.exit_code == 0, result.exception
+    assert "6 samples were read from images." in result.stdout
+    assert "Files that are no images and not read: notes.txt." in result.stdout
+    assert "; 0.75 of that taken" in result.stdout
 
 
 def test_recalibrate_exports_and_prints_json(folder: Path) -> None:
@@ -99,7 +150,7 @@ def test_adapt_needs_a_weight() -> None:
     assert "; 0.3 of that taken" in result.stdout
     assert (
         "; 0.2 of that taken"
-        in call("adapt", "net.py:net", "--data", "data.npz", "--prior", 160).stdout
+        in call("adapt", "net.py:net", "--data", "data.npz", "--prior", 320).stdout
     )
     failed = call("adapt", "net.py:net", "--data", "data.npz")
     assert isinstance(failed.exception, BnkitError)
@@ -121,11 +172,19 @@ def test_freeze_and_unfreeze(folder: Path) -> None:
     [
         (("recalibrate", "net.py:net", "--data", "none.npz"), "no such folder or file"),
         (("recalibrate", "net.py:net", "--data", "data.npz", "--out", "x.bin"), "ends in"),
+        (("recalibrate", "net.py:net", "--data", "empty.npz"), "has no images; it holds y"),
+        (("recalibrate", "net.py:net", "--data", "both.npz"), "holds both x and data"),
+        (("recalibrate", "net.py:net", "--data", "objects.npy"), "holds Python objects"),
+        (("adapt", "net.py:net", "--data", "none", "--weight", "1"), "holds no images"),
         (("freeze", "net.py:net", "--layers", "layer9"), "The nearest are"),
         (("unfreeze", "net.py:net"), "no layer that bnkit.freeze froze"),
     ],
 )
 def test_mistakes_are_one_message(arguments: tuple[str, ...], message: str) -> None:
+    Path("none").mkdir()
+    np.savez("empty.npz", y=ONES)
+    np.savez("both.npz", x=IMAGES, data=IMAGES)
+    np.save("objects.npy", np.array([{}, []], dtype=object))
     failed = call(*arguments)
     assert isinstance(failed.exception, BnkitError)
     assert message in str(failed.exception)

@@ -46,15 +46,18 @@ def adapt(
     def make(model: Any, _: Any) -> Rewrite:
         from bnkit.rewrite.statistics.adaptation import adapt as adapt_model
 
-        return adapt_model(
+        images, notes = read_images(data, shape)
+        rewrite = adapt_model(
             model,
-            read_images(data, shape),
+            images,
             weight=weight,
             prior=prior,
             layers=layers,
             batch_size=batch_size,
             inplace=True,
         )
+        rewrite.notes += notes
+        return rewrite
 
     run_rewrite(
         make,

@@ -22,9 +22,22 @@ def read_data(path: Path, options: Mapping[str, Any], shapes: Sequence[str] | No
         CheckError, DataError: it cannot be read.
     """
     require("lab")
+    from bnkit.lab.data import open_source
+
+    dataset = open_source(data_settings(path, options, shapes)).load()
+    return dataset.train_images, dataset.train_labels
+
+
+def data_settings(path: Path, options: Mapping[str, Any], shapes: Sequence[str] | None) -> Any:
+    """Return the settings with which data at a path are decoded; arguments as of `read_data`.
+
+    Raises:
+        CheckError: nothing lies at the path, or an option is not as it must be.
+    """
+    require("lab")
     from pydantic import ValidationError
 
-    from bnkit.lab.data import DataSettings, open_source
+    from bnkit.lab.data import DataSettings
 
     if not path.exists():
         raise CheckError("there is no such folder or file", where=str(path))
@@ -36,10 +49,8 @@ def read_data(path: Path, options: Mapping[str, Any], shapes: Sequence[str] | No
     try:
         name = "folder" if is_folder else "arrays"
         # A check makes batches of its own; this size is held against the data and not used.
-        settings = DataSettings(name=name, path=path, batch_size=1, **values)
+        return DataSettings(name=name, path=path, batch_size=1, **values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckError(f"{where}: {first['msg']}", where="[tool.bnkit.data]") from error
-    dataset = open_source(settings).load()
-    return dataset.train_images, dataset.train_labels

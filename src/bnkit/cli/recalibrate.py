@@ -45,9 +45,10 @@ def recalibrate(
     def make(model: Any, _: Any) -> Rewrite:
         from bnkit.rewrite.statistics.recalibration import recalibrate as recalibrate_model
 
-        return recalibrate_model(
+        images, notes = read_images(data, shape)
+        rewrite = recalibrate_model(
             model,
-            read_images(data, shape),
+            images,
             layers=layers,
             sequential=sequential,
             batch_size=batch_size,
@@ -55,6 +56,8 @@ def recalibrate(
             # What a pass for each layer costs is told before it is made, in a file of output too.
             progress=True if sequential else None,
         )
+        rewrite.notes += notes
+        return rewrite
 
     run_rewrite(
         make,

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from bnkit.rewrite.guarded_class import give_class, unguarded_class
+
 # Class of a layer → the same that stays in eval mode.
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 
@@ -17,12 +19,15 @@ def keep_in_eval(layer: nn.Module) -> Callable[[], None]:
     Its class is replaced by a subclass of the same name whose `train` keeps eval mode; it can be
     copied and pickled.
     """
-    former, modes = type(layer), [(module, module.training) for module in layer.modules()]
-    layer.__class__ = kept_class(former)
+    former, modes = (
+        unguarded_class(type(layer)),
+        [(module, module.training) for module in layer.modules()],
+    )
+    give_class(layer, kept_class(former))
     layer.eval()
 
     def restore() -> None:
-        layer.__class__ = former
+        give_class(layer, former)
         for module, training in modes:
             module.training = training
 
@@ -53,12 +58,13 @@ def kept_class(given: type[nn.Module]) -> type[nn.Module]:
 
 def plain_class(kind: type[nn.Module]) -> type[nn.Module]:
     """Return the class that a class of `kept_class` was made of; any other as it is."""
+    kind = unguarded_class(kind)
     return kind.__mro__[1] if is_kept_class(kind) else kind
 
 
 def is_kept_class(kind: type[nn.Module]) -> bool:
-    """Return whether a class was made by `kept_class`."""
-    return "_kept_in_eval" in vars(kind)
+    """Return whether a class was made by `kept_class`, guarded or not."""
+    return "_kept_in_eval" in vars(unguarded_class(kind))
 
 
 def _new_object(given: type[nn.Module]) -> nn.Module:

@@ -13,6 +13,7 @@ from importlib import import_module
 from torch import nn
 
 from bnkit.errors import RewriteError
+from bnkit.rewrite.guarded_class import give_class, unguarded_class
 from bnkit.rewrite.kept_in_eval import is_kept_class, kept_class, plain_class
 
 # Name → where the function is that takes the former class and returns the new one.
@@ -43,17 +44,12 @@ def change_class(module: nn.Module, name: str) -> Callable[[], None]:
             remedy="Update bnkit: a later version wrote this",
         )
     home, _, function = _CLASSES[name].partition(":")
-    former = type(module)
-    module.__class__ = getattr(import_module(home), function)(former)
+    former = unguarded_class(type(module))
+    give_class(module, getattr(import_module(home), function)(former))
     if is_kept_class(former):  # a class made here, which cannot be pickled itself
         return partial(_give_kept_class, module, plain_class(former))
     return partial(give_class, module, former)
 
 
-def give_class(module: nn.Module, kind: type[nn.Module]) -> None:
-    """Make a class that of a module; a function, so that what undoes a rewrite can be pickled."""
-    module.__class__ = kind
-
-
 def _give_kept_class(module: nn.Module, plain: type[nn.Module]) -> None:
-    module.__class__ = kept_class(plain)
+    give_class(module, kept_class(plain))

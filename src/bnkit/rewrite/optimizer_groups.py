@@ -35,7 +35,7 @@ class OptimizerGroups:
         """Take a parameter and its state out; its group stays, if need be empty."""
         group = self.group_of(parameter)
         if group is None:
-            return lambda: None
+            return _nothing
         place, name = _take(group, parameter)
         state = self.optimizer.state.pop(parameter, None)
         return partial(_put_back, self.optimizer, group, place, parameter, name, state)
@@ -52,6 +52,16 @@ class OptimizerGroups:
         assert group is not None
         _put(group, len(group["params"]), parameter, name if "param_names" in group else None)
         return partial(_leave, self.optimizer, group, parameter)
+
+    def rename(self, parameter: Tensor, former: str, name: str) -> Undo:
+        """Give a parameter another name, where it is kept under a name that is the former one."""
+        group = self.group_of(parameter)
+        if group is None or "param_names" not in group:
+            return _nothing
+        if group["param_names"][_place(group, parameter)] != former:
+            return _nothing
+        _name(group, parameter, name)
+        return partial(_name, group, parameter, former)
 
     def stop_decay(self, parameter: Tensor) -> Undo:
         """Move a parameter to a group like its own with weight_decay=0."""
@@ -116,8 +126,20 @@ def _leave(optimizer: Any, group: dict[str, Any], parameter: Tensor) -> None:
     optimizer.state.pop(parameter, None)
 
 
+def _nothing() -> None:
+    pass
+
+
+def _name(group: dict[str, Any], parameter: Tensor, name: str) -> None:
+    group["param_names"][_place(group, parameter)] = name
+
+
+def _place(group: dict[str, Any], parameter: Tensor) -> int:
+    return next(i for i, held in enumerate(group["params"]) if held is parameter)
+
+
 def _take(group: dict[str, Any], parameter: Tensor) -> tuple[int, str | None]:
-    place = next(i for i, held in enumerate(group["params"]) if held is parameter)
+    place = _place(group, parameter)
     del group["params"][place]
     names = group.get("param_names")
     return place, names.pop(place) if names is not None else None

@@ -285,6 +285,34 @@ def test_a_frozen_layer_is_constant_also_after_train() -> None:
     assert "unfreeze it first" in bnkit.convert(frozen, "group").skipped[0].reason
 
 
+def test_a_layer_frozen_under_a_live_optimizer_stands_still_and_is_unfrozen() -> None:
+    model, optimizer = trained()
+    model.train()
+    model[1].bias.requires_grad_(False)
+    gradient = model[1].weight.grad
+    rewrite = bnkit.convert(model, "frozen", inplace=True)
+    assert "their gradients taken away" in rewrite.changes[0].what
+    weight = model[1].weight.detach().clone()
+    optimizer.step()
+    assert torch.equal(model[1].weight, weight), "a gradient was left"
+    unfrozen = bnkit.unfreeze(model).model
+    for layer in (unfrozen[1], rewrite.undo()[1]):
+        assert type(layer) is nn.BatchNorm2d
+        assert layer.training
+        assert (layer.weight.requires_grad, layer.bias.requires_grad) == (True, False)
+    assert model[1].weight.grad is gradient
+
+
+def test_what_was_made_in_inference_mode_is_frozen_in_a_copy_alone() -> None:
+    with torch.inference_mode():
+        model = conv_norm()
+    skipped = bnkit.convert(model, "frozen", inplace=True).skipped
+    assert "made in inference mode" in skipped[0].reason
+    rewrite = bnkit.convert(model, "frozen")
+    assert not rewrite.model[1].weight.requires_grad
+    assert rewrite.undo()[1].weight.requires_grad
+
+
 def groups_and_state(optimizer: torch.optim.Optimizer) -> Any:
     groups = [[id(p) for p in group["params"]] for group in optimizer.param_groups]
     state = {id(p): {k: v.clone() for k, v in s.items()} for p, s in optimizer.state.items()}

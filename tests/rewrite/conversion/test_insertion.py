@@ -27,6 +27,19 @@ def plain() -> nn.Sequential:
     )
 
 
+def test_names_that_an_optimizer_keeps_are_those_of_the_model() -> None:
+    model = plain()
+    optimizer = torch.optim.SGD(model.named_parameters(), lr=0.1)
+    before = list(optimizer.param_groups[0]["param_names"])
+    rewrite = bnkit.insert(model, IMAGES, inplace=True, optimizer=optimizer)
+    names = {id(p): name for name, p in rewrite.model.named_parameters()}
+    group = optimizer.param_groups[0]
+    assert group["param_names"] == [names[id(p)] for p in group["params"]]
+    assert group["param_names"] != before
+    rewrite.undo()
+    assert optimizer.param_groups[0]["param_names"] == before
+
+
 def reasons(rewrite: bnkit.rewrite.Rewrite) -> dict[str, str]:
     return {item.path: item.reason for item in rewrite.skipped}
 

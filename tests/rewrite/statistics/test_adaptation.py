@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +24,17 @@ def source() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("options", "weight"), [({"weight": 0.25}, 0.25), ({"prior": 10}, 0.75), ({"weight": 1}, 1.0)]
+    ("options", "weight"),
+    [
+        ({"weight": 0.25}, 0.25),
+        ({"prior": 10}, 0.75),
+        ({"weight": 1}, 1.0),
+        ({"weight": np.float32(0.5)}, 0.5),
+        ({"weight": torch.tensor(0.5)}, 0.5),
+        ({"weight": Fraction(1, 4)}, 0.25),
+        ({"prior": np.int64(10)}, 0.75),
+        ({"prior": np.array(10)}, 0.75),
+    ],
 )
 def test_the_blend_is_that_of_means_and_of_variances(
     options: dict[str, Any], weight: float
@@ -59,6 +71,10 @@ def test_weight_0_keeps_the_source_and_undo_brings_it_back() -> None:
         ({"prior": -1}, ArgumentError, "prior=-1; a number from 0"),
         ({"prior": float("inf")}, ArgumentError, "prior=inf"),
         ({"weight": "1"}, ArgumentTypeError, "weight is a str"),
+        ({"weight": True}, ArgumentTypeError, "weight is a bool"),
+        ({"weight": torch.tensor(True)}, ArgumentTypeError, "weight is a bool"),
+        ({"weight": torch.tensor([0.5])}, ArgumentTypeError, "weight is a Tensor"),
+        ({"weight": 0.5j}, ArgumentTypeError, "weight is a complex"),
     ],
 )
 def test_bad_weights_are_refused(

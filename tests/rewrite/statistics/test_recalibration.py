@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bnkit
 from bnkit.errors import ArgumentError, ArgumentTypeError, ForwardError, RewriteError
+from bnkit.rewrite import Rewrite
 from helpers.architectures import BasicBlock
 
 
@@ -331,6 +332,31 @@ def test_an_interrupt_leaves_the_model_as_it_was() -> None:
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert vars(model[1]) == attributes
     assert model[1].training
+
+
+@pytest.mark.parametrize("name", ["recalibrate", "adapt", "freeze", "unfreeze"])
+def test_what_was_made_in_inference_mode_is_not_changed_in_place(name: str) -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.BatchNorm1d(3))
+    if name == "unfreeze":
+        with torch.inference_mode():
+            bnkit.freeze(model, inplace=True)
+    data = [torch.randn(8, 3)]
+    call: dict[str, Callable[..., Rewrite]] = {
+        "recalibrate": lambda **options: bnkit.recalibrate(model, data, **options),
+        "adapt": lambda **options: bnkit.adapt(model, data, weight=1, **options),
+        "freeze": lambda **options: bnkit.freeze(model, **options),
+        "unfreeze": lambda **options: bnkit.unfreeze(model, **options),
+    }
+    with pytest.raises(
+        RewriteError, match=rf"^0\.\w+: was made in inference.*{name.capitalize()} a copy"
+    ):
+        call[name](inplace=True)
+    rewrite = call[name]()
+    assert rewrite.changes
+    rewrite.undo()
+    with torch.inference_mode():
+        assert call[name](inplace=True).changes
 
 
 def test_no_module_and_no_batch_norm_are_refused() -> None:

@@ -153,6 +153,80 @@ def test_only_chosen_layers_and_what_may_happen_inside() -> None:
     assert type(model[1]) is nn.BatchNorm1d
 
 
+def moves(model: nn.Module) -> bool:
+    before = state(model)
+    model.train()(batch(""))
+    return not all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+REWRITES = {
+    "freeze": lambda model: bnkit.freeze(model, inplace=True),
+    "convert-frozen": lambda model: bnkit.convert(model, "frozen", inplace=True),
+    "convert-bnkit": lambda model: bnkit.convert(model, "bnkit", inplace=True),
+    "accelerate": lambda model: bnkit.accelerate(model, inplace=True),
+}
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_rewrite_inside_that_is_undone_outside_leaves_nothing(name: str) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3)).train()
+    with bnkit.frozen_statistics(model):
+        rewrite = REWRITES[name](model)
+        assert rewrite.changes
+        assert not moves(model)
+    rewrite.undo()
+    assert type(model[0]) is nn.BatchNorm1d
+    assert moves(model)
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_rewrite_outside_that_is_undone_inside_moves_nothing_inside(name: str) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3)).train()
+    rewrite = REWRITES[name](model)
+    with bnkit.frozen_statistics(model):
+        pickle.loads(pickle.dumps(rewrite))
+        rewrite.undo()
+        assert not moves(model)
+    assert type(model[0]) is nn.BatchNorm1d
+    assert moves(model)
+
+
+def test_a_frozen_layer_is_known_as_one_inside() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).train()
+    frozen = bnkit.freeze(model, "0", inplace=True)
+    with bnkit.frozen_statistics(model):
+        rewrite = bnkit.recalibrate(model, [batch("")])
+        assert [item.path for item in rewrite.skipped] == ["0"]
+        assert "it is frozen already" in bnkit.freeze(model, "0").skipped[0].reason
+        unfrozen = bnkit.unfreeze(model, inplace=True)
+        assert not moves(model)
+    assert type(model[0]) is nn.BatchNorm1d
+    with bnkit.frozen_statistics(model):
+        unfrozen.undo()
+    assert not model.train()[0].training
+    frozen.undo()
+    assert type(model[0]) is nn.BatchNorm1d
+    assert model.train()[0].training
+
+
+def test_statistics_are_estimated_and_put_back_inside() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3)).train()
+    before = state(model)
+    with bnkit.frozen_statistics(model):
+        rewrite = bnkit.recalibrate(model, [batch(""), batch("")], inplace=True)
+        assert model.state_dict()["0.num_batches_tracked"] == 2
+        rewrite.undo()
+        assert_equal(before, model)
+
+
+def test_a_recomputation_after_the_context_moves_the_statistics() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3)).train()
+    with bnkit.frozen_statistics(model):
+        loss = checkpoint(model, batch("").requires_grad_(), use_reentrant=False).sum()
+    loss.backward()
+    assert model[0].num_batches_tracked == 1
+
+
 def test_bad_input() -> None:
     with (
         pytest.raises(RewriteError, match="no layer with running"),

@@ -42,7 +42,7 @@ def dataset_from_arrays(
     targets = {f"{prefix}labels": arrays[f"{prefix}labels"] for prefix in prefixes}
     check_examples(pixels, where)
     _check_lengths(pixels, targets, where)
-    images, image_notes = _images(pixels, chosen, where)
+    images, image_notes = prepared_images(pixels, chosen, where)
     labels, class_names = encode_labels(targets, arrays.get(CLASS_NAMES), where)
     check_class_count(class_names, where)
     sentences = [*notes, *image_notes]
@@ -65,9 +65,22 @@ def untested_note(test_labels: Labels, class_names: Sequence[str]) -> list[str]:
     return [f"The test split has no example of class {listed(absent)}."] if absent else []
 
 
-def _images(
+def prepared_images(
     pixels: Mapping[str, AnyArray], settings: DataSettings, where: str
 ) -> tuple[list[Images], list[str]]:
+    """Return arrays as float32 with channels first, in the colour and size of the settings.
+
+    Args:
+        pixels: name → array, which `check_examples` has let pass.
+        settings: `colour` and `image_size` are used.
+        where: what messages begin with.
+
+    Returns:
+        The arrays in order, and sentences about how they were read.
+
+    Raises:
+        DataError: values or settings that do not fit.
+    """
     notes = values_note(next(iter(pixels.values())))
     images = []
     for name, array in pixels.items():

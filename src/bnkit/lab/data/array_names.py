@@ -23,6 +23,15 @@ _ALIASES = {
     "labels": ("labels", "y"),
     CLASS_NAMES: (CLASS_NAMES,),
 }
+_LABELS = ("train_labels", "test_labels", "labels", CLASS_NAMES)
+# Further names, where labels need not be there.
+_OTHERS = {
+    "images": ("inputs", "data"),
+    "train_labels": ("Y_train",),
+    "test_labels": ("Y_test",),
+    "labels": ("Y", "label", "target", "targets"),
+    CLASS_NAMES: (),
+}
 
 
 def roles_of_keys(keys: Sequence[str], where: str) -> dict[str, str]:
@@ -80,6 +89,42 @@ def named(arrays: Mapping[str, Any] | Sequence[Any], where: str) -> dict[str, An
         required=f"({', '.join(WHOLE)}), ({', '.join(SPLIT)}), or a mapping with these names",
         where=where,
     )
+
+
+def image_keys(keys: Sequence[str], where: str) -> list[str]:
+    """Return the keys of arrays that hold inputs, whether labels are there or not.
+
+    These are the training and the test images, in this order, or the images; else an array named
+    inputs or data; else the first one that does not bear the name of labels.
+
+    Raises:
+        DataError: there is none, or more than one that could be meant.
+    """
+    found = {
+        role: [key for key in (*_ALIASES[role], *_OTHERS.get(role, ())) if key in keys]
+        for role in ("train_images", "test_images", "images")
+    }
+    whole, parts = found.pop("images"), found
+    rivals = next((held for held in (*parts.values(), whole) if len(held) > 1), None)
+    halves = [key for held in parts.values() for key in held]
+    if rivals is None and halves and whole:
+        rivals = [halves[0], whole[0]]
+    if rivals is not None:
+        raise DataError(
+            f"holds both {rivals[0]} and {rivals[1]}",
+            required="one of them",
+            remedy="Take one out",
+            where=where,
+        )
+    named_labels = {alias for role in _LABELS for alias in (*_ALIASES[role], *_OTHERS[role])}
+    rest = [key for key in keys if key not in named_labels][:1]
+    if not (halves or whole or rest):
+        raise DataError(
+            f"has no images; it holds {listed(keys, 10) or 'nothing'}",
+            required="an array named images, x, data or inputs, or train_images and test_images",
+            where=where,
+        )
+    return halves or whole or rest
 
 
 def unread_note(keys: Sequence[str], roles: Mapping[str, str]) -> list[str]:

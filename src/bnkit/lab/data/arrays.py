@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from bnkit.lab.data.dataset import Dataset
 from bnkit.lab.data.hashing import hash_arrays, hash_file, unreadable
 from bnkit.lab.data.pixel_arrays import as_array
 from bnkit.lab.data.settings import DataSettings
+
+# What an .npy file begins with.
+_NPY = b"\x93NUMPY"
 
 
 class ArraySource:
@@ -108,6 +112,28 @@ def _check_is_file(path: Path) -> None:
 
 
 def _read_npz(path: Path) -> tuple[dict[str, AnyArray], list[str]]:
+    roles: dict[str, str] = {}
+
+    def choose(keys: Sequence[str]) -> Sequence[str]:
+        roles.update(roles_of_keys(keys, str(path)))
+        return list(roles.values())
+
+    arrays, keys = load_npz(path, choose)
+    return {role: arrays[key] for role, key in roles.items()}, unread_note(keys, roles)
+
+
+def load_npz(
+    path: Path, choose: Callable[[Sequence[str]], Sequence[str]]
+) -> tuple[dict[str, AnyArray], list[str]]:
+    """Return those arrays of an .npz file that are wanted, and the keys of all.
+
+    Args:
+        path: the file.
+        choose: all keys → those to read, in order.
+
+    Raises:
+        DataError: it cannot be read, or an array holds Python objects.
+    """
     _check_is_file(path)
     where = str(path)
     try:
@@ -115,18 +141,36 @@ def _read_npz(path: Path) -> tuple[dict[str, AnyArray], list[str]]:
             raise _not_npz(path)
         with np.load(path, allow_pickle=False) as file:
             keys = list(file.keys())
-            roles = roles_of_keys(keys, where)
-            arrays = {role: _member(file, key, where) for role, key in roles.items()}
-            return arrays, unread_note(keys, roles)
+            return {
+                key: _member(partial(file.__getitem__, key), key, where) for key in choose(keys)
+            }, keys
     except OSError as error:
         raise unreadable(path, error) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _damaged(error, where) from error
 
 
-def _member(file: Mapping[str, Any], key: str, where: str) -> AnyArray:
+def load_npy(path: Path) -> AnyArray | None:
+    """Return the array of an .npy file; None if it is another file.
+
+    Raises:
+        DataError: it cannot be read, or holds Python objects.
+    """
+    _check_is_file(path)
     try:
-        value = file[key]
+        with path.open("rb") as file:
+            if file.read(len(_NPY)) != _NPY:
+                return None
+        return _member(partial(np.load, path, allow_pickle=False), "the array", str(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except EOFError as error:
+        raise _damaged(error, str(path), ".npy") from error
+
+
+def _member(read: Callable[[], Any], key: str, where: str) -> AnyArray:
+    try:
+        value = read()
     except ValueError as error:
         if "Object arrays" not in str(error):
             raise _damaged(error, where) from error
@@ -147,21 +191,21 @@ def _member(file: Mapping[str, Any], key: str, where: str) -> AnyArray:
 
 def _not_npz(path: Path) -> DataError:
     with path.open("rb") as file:
-        start = file.read(6)
+        start = file.read(len(_NPY))
     given, remedy = "is not an .npz file", "Write it with numpy.savez"
     if start == b"":
         given = "is empty (0 bytes)"
-    elif start == b"\x93NUMPY":
+    elif start == _NPY:
         given = "is an .npy file, one array without a name"
     elif start.startswith(b"PK"):
         given, remedy = "is damaged: its end is missing", "Copy or write it again"
     return DataError(given, required="an .npz file", remedy=remedy, where=str(path))
 
 
-def _damaged(error: Exception, where: str) -> DataError:
+def _damaged(error: Exception, where: str, ending: str = ".npz") -> DataError:
     return DataError(
         f"is damaged ({error})",
-        required="a whole .npz file",
+        required=f"a whole {ending} file",
         remedy="Copy or write it again",
         where=where,
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -61,6 +62,28 @@ def decode_layout(layout: FolderLayout, settings: DataSettings) -> Dataset:
         (*notes, *layout.notes, *decoder.notes(images)),
     )
     return finish(dataset, settings, str(layout.root))
+
+
+def decode_all(
+    root: Path, files: Sequence[Path], settings: DataSettings
+) -> tuple[Images, list[str]]:
+    """Return image files decoded as the settings ask, and sentences about what was done to them.
+
+    Args:
+        root: the folder that messages name files below.
+        files: one at least.
+        settings: `image_size` and `colour` are used.
+
+    Returns:
+        float32 in [0, 1], shape (N, C, H, W).
+
+    Raises:
+        DataError: an image cannot be decoded, or sizes differ and no image_size is given.
+    """
+    unlabelled = tuple(LabelledFile(file, 0) for file in files)
+    decoder = _Decoder(settings, FolderLayout(root, (), unlabelled, None, ()))
+    images = decoder.stack(unlabelled)
+    return images, decoder.notes(images)
 
 
 def _split(

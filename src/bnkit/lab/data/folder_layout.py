@@ -113,6 +113,35 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     return folders, [path for path in shown if path not in set(folders)]
 
 
+def image_files_below(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return all image files below a folder and all others, in order of path; none is opened.
+
+    What is hidden, or written by the system, is left out.
+
+    Raises:
+        DataError: a folder cannot be read, or there is no image.
+    """
+    files: list[Path] = []
+    waiting, seen = [root], {root.resolve()}
+    while waiting:
+        folders, found = _entries(waiting.pop())
+        files += found
+        for folder in folders:
+            if folder.resolve() not in seen:  # a link may lead back up
+                seen.add(folder.resolve())
+                waiting.append(folder)
+    files.sort(key=lambda path: path.relative_to(root).as_posix())
+    images = [path for path in files if _is_image(path)]
+    if not images:
+        raise DataError(
+            "holds no images",
+            required=f"image files, such as {listed(sorted(EXTENSIONS)[-5:])}, in it or in folders "
+            "below",
+            where=str(root),
+        )
+    return images, [path for path in files if not _is_image(path)]
+
+
 def _splits(folders: list[Path], root: Path) -> tuple[Path, Path] | None:
     """Return the folders train/ and test/, None if neither is there."""
     found: dict[str, Path] = {}

@@ -25,7 +25,7 @@ from bnkit.layers import (
     BatchNormAct2d,
     BatchNormAct3d,
 )
-from bnkit.rewrite.named_classes import give_class
+from bnkit.rewrite.guarded_class import give_class, unguarded_class
 from bnkit.rewrite.result import Skipped
 
 _OURS: dict[type[nn.Module], type[nn.Module]] = {
@@ -142,9 +142,14 @@ def _namesake(plain: type[nn.Module]) -> type[nn.Module] | None:
 
 def plain_class(layer: nn.Module) -> type[nn.Module]:
     """Return the class of a layer, that before its parametrization if it is parametrized."""
-    plain: type[nn.Module] = parametrize.type_before_parametrizations(layer)
+    plain = _before_parametrizations(layer)
     # A subclass that was swapped already counts as bnkit's class.
     return cast(type[nn.Module], vars(plain).get("_accelerated_as", plain))
+
+
+def _before_parametrizations(layer: nn.Module) -> type[nn.Module]:
+    kind = unguarded_class(type(layer))
+    return kind.__bases__[0] if parametrize.is_parametrized(layer) else kind
 
 
 def swap_class(layer: _BatchNorm) -> Callable[[], None]:
@@ -160,7 +165,7 @@ def fuse_activation(
     layer: _BatchNorm, activation: nn.Module, name: str, negative_slope: float
 ) -> Callable[[], None]:
     """Have a layer of bnkit's activate, make the activation the identity; return the way back."""
-    given = parametrize.type_before_parametrizations(layer)
+    given = _before_parametrizations(layer)
     fused = _WITH_ACTIVATION[plain_class(layer)]
     if "_accelerated_as" in vars(given):
         fused = accelerated_class(given.__bases__[0], fused)
@@ -179,12 +184,12 @@ def _split(
 
 
 def _change_class(module: nn.Module, kind: type[nn.Module]) -> Callable[[], None]:
-    former = type(module)
+    former = unguarded_class(type(module))
     if parametrize.is_parametrized(module):
         # Each parametrized module has a class of its own, with the computed tensors as properties.
         own = {key: value for key, value in vars(former).items() if key not in _OF_ANY_CLASS}
         kind = type(former.__name__, (kind,), own)
-    module.__class__ = kind
+    give_class(module, kind)
     return partial(give_class, module, former)
 
 

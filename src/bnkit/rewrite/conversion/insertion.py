@@ -71,7 +71,7 @@ def insert(
         kind: "bnkit" or "torch": whose batch norms.
         drop_bias: drop the bias that a batch norm directly behind it makes redundant.
         optimizer: one that holds the model's parameters, with `inplace`: γ and β join the group of
-            the layer's weight, a dropped bias leaves.
+            the layer's weight, a dropped bias leaves, and names that it keeps become the new ones.
         inplace: change the model itself and not a copy.
 
     Returns:
@@ -160,7 +160,13 @@ def _insert(
     else:
         what = f"{kind}'s {type(norm).__name__} inserted behind its activation {place.behind}"
         parts = {"activation": None, "norm": norm}
+    former = {f"{place.behind}.{name}": p for name, p in behind.named_parameters()}
     edits.put_around(behind, parts)
+    if held is not None:
+        path = edits.path(behind)
+        for name, parameter in former.items():
+            new = f"{path}{name.removeprefix(place.behind)}"
+            edits.also_undo(held.rename(parameter, name.removeprefix("."), new))
     edits.changed(place.layer, what)
     if held is not None:
         if held.group_of(like) is None:

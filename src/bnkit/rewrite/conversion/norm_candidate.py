@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 import bnkit.layers as ours
 from bnkit.inspection.trace import Trace
 from bnkit.rewrite.acceleration.layer_swap import own_behaviour, plain_class
+from bnkit.rewrite.guarded_class import unguarded_class
 from bnkit.rewrite.kept_in_eval import is_kept_class
 
 WITH_ACTIVATION: tuple[type[nn.Module], ...] = (
@@ -112,7 +113,8 @@ def _quantized(model: nn.Module) -> dict[int, str]:
 def _candidate(
     path: str, layer: _BatchNorm, held: Mapping[int, str], traces: Sequence[Trace] | None
 ) -> Candidate:
-    plain = type(layer).__bases__[0] if is_kept_class(type(layer)) else plain_class(layer)
+    kind = unguarded_class(type(layer))
+    plain = kind.__bases__[0] if is_kept_class(kind) else plain_class(layer)
     base = next((kind for kind in _KNOWN if issubclass(plain, kind)), None)
     shapes = None
     if traces is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from bnkit.layers.norm_act import (
@@ -16,6 +17,8 @@ from bnkit.layers.norm_act import (
 )
 from bnkit.rewrite.conversion.norm_candidate import BNKITS, WITH_ACTIVATION, Candidate
 from bnkit.rewrite.edits import Edits
+from bnkit.rewrite.guarded_class import unguarded_class
+from bnkit.rewrite.statistics.freezing import freeze_layer
 
 
 class Refusal(Exception):  # noqa: N818
@@ -79,7 +82,7 @@ def _to_torch(edits: Edits, norm: Candidate, _: int) -> str:
             "it adds and activates too, and torch has no such layer; a layer that accelerate fused "
             "is given back by the undo() of its result"
         )
-    kind = type(norm.layer)
+    kind = unguarded_class(type(norm.layer))
     if norm.base is not nn.SyncBatchNorm and not issubclass(kind, BNKITS):
         raise Refusal(norm.own or "it is torch's already")
     _refuse_own(norm)
@@ -104,7 +107,7 @@ def _change_class(edits: Edits, norm: Candidate, whose: str) -> str:
 
 
 def _to_frozen(edits: Edits, norm: Candidate, _: int) -> str:
-    layer, kind = norm.layer, type(norm.layer)
+    layer, kind = norm.layer, unguarded_class(type(norm.layer))
     if norm.is_frozen:
         raise Refusal("it is frozen already")
     if layer.running_mean is None or layer.running_var is None:
@@ -120,15 +123,12 @@ def _to_frozen(edits: Edits, norm: Candidate, _: int) -> str:
     holders = [m for m in edits.model.modules() for p in m._parameters.values() if id(p) in own]
     if any(holder is not layer for holder in holders):
         raise Refusal("its weight or bias is tied to another layer's, which would be frozen")
-    edits.set_class(layer, "kept-in-eval")
-    for name in ("weight", "bias"):
-        parameter = layer._parameters.get(name)
-        if parameter is not None and parameter.requires_grad:
-            edits.set_trained(layer, name, trained=False)
-    for module in layer.modules():
-        if module.training:
-            edits.set_mode(module, training=False)
-    return "frozen: weight, bias and statistics are constants, also after train()"
+    is_inference = any(p.is_inference() for p in layer.parameters())
+    if is_inference and not torch.is_inference_mode_enabled():
+        raise Refusal("it was made in inference mode, so there is no way back; convert a copy")
+    had_gradient = freeze_layer(edits, layer)
+    what = "frozen: weight, bias and statistics are constants, also after train()"
+    return f"{what}; their gradients taken away" if had_gradient else what
 
 
 def _to_group(edits: Edits, norm: Candidate, groups: int) -> str:

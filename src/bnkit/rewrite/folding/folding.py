@@ -16,6 +16,7 @@ from bnkit.rewrite.folding.fold_proof import FoldedGroup, full_precision, prove
 from bnkit.rewrite.folding.foldable_pairs import Border, FoldPlan, PairSearch
 from bnkit.rewrite.folding.folded_layers import put_into
 from bnkit.rewrite.folding.seen_outputs import outputs_seen_elsewhere
+from bnkit.rewrite.inference_tensors import refuse_inference_tensors
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.network_run import run_network
 from bnkit.rewrite.output_check import OutputCheck
@@ -73,7 +74,7 @@ def fold(
     _refuse_arguments(model, example_args, border)
     _refuse_unprovable(model)
     if inplace:
-        _refuse_inference_tensors(model)
+        refuse_inference_tensors(model.named_parameters(), "Fold a copy, with inplace=False")
     chosen = _chosen(model, layers)
     runs = trace_as_given(model, example_args)
     plan = _plan(model, example_args, runs, border, chosen)
@@ -127,18 +128,6 @@ def _refuse_unprovable(model: nn.Module) -> None:
                 "is on the meta device, without values",
                 required="a fold computes with them",
                 remedy="Load the weights first",
-                where=name,
-            )
-
-
-def _refuse_inference_tensors(model: nn.Module) -> None:
-    if torch.is_inference_mode_enabled():
-        return
-    for name, parameter in model.named_parameters():
-        if parameter.is_inference():
-            raise RewriteError(
-                "was made in inference mode, so it cannot be changed in place outside of it",
-                remedy="Fold a copy, with inplace=False",
                 where=name,
             )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from bnkit.errors import ArgumentError, ArgumentTypeError
 from bnkit.rewrite.layer_choice import Patterns
@@ -39,7 +41,7 @@ def adapt(
     Args:
         model: any network with a batch norm that keeps statistics, trained on the source.
         data: unlabelled target data, of any form that `recalibrate` takes.
-        weight: w, from 0 (the source's alone) to 1 (the target's alone).
+        weight: w, any real number from 0 (the source's alone) to 1 (the target's alone).
         prior: instead of `weight`, how many samples the source counts as: with n samples in the
             data, w = n/(prior + n).
         forward_fn, layers, batch_size, inplace, progress: as of `recalibrate`.
@@ -66,12 +68,11 @@ def adapt(
             required="how much the target's statistics count, by one of the two",
             remedy="Give weight=1 for the target's alone, or prior=16 where data are few",
         )
-    _check("weight", weight, 1.0)
-    _check("prior", prior, math.inf)
+    weight, prior = _number("weight", weight, 1.0), _number("prior", prior, math.inf)
 
     def weight_of(samples: int) -> float:
         if weight is not None:
-            return float(weight)
+            return weight
         assert prior is not None
         return samples / (prior + samples) if samples else 0.0
 
@@ -87,11 +88,16 @@ def adapt(
     )
 
 
-def _check(name: str, value: Any, largest: float) -> None:
+def _number(name: str, value: Any, largest: float) -> float | None:
+    """Return a number of Python, of NumPy or in a tensor without axes as a float; None for None."""
     if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise ArgumentTypeError(f"{name} is a {type(value).__name__}", required="a number")
-    if not 0.0 <= value <= largest or math.isinf(value):
+    number = float(value)
+    if not 0.0 <= number <= largest or math.isinf(number):
         upper = "" if math.isinf(largest) else f" to {largest:g}"
         raise ArgumentError(f"{name}={value!r}", required=f"a number from 0{upper}")
+    return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from bnkit.errors import ArgumentTypeError, RewriteError
 from bnkit.inspection.trace import refuse_uninitialized
 from bnkit.inspection.walk import norm_kind
 from bnkit.rewrite.edits import Edits, rewriting
+from bnkit.rewrite.inference_tensors import refuse_inference_tensors
 from bnkit.rewrite.kept_in_eval import is_kept_class
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.result import Rewrite
@@ -48,12 +49,15 @@ def freeze(model: nn.Module, layers: Patterns | None = None, *, inplace: bool = 
 
     Raises:
         ArgumentTypeError: `model` is no module, or a pattern no text.
-        RewriteError: no such layer, or a pattern names none.
+        RewriteError: no such layer, or a pattern names none; `inplace`, and a parameter was made in
+            inference mode.
 
     Cost: a copy of the model unless `inplace`; no forward.
     """
     _check_model(model)
     chosen = chosen_layers(model, layers, _has_statistics_or_should, _KIND)
+    if inplace:
+        _refuse_inference_parameters(chosen, "Freeze")
     with rewriting("freeze", model, inplace=inplace) as edits:
         for path in chosen:
             _freeze(edits, path)
@@ -62,7 +66,9 @@ def freeze(model: nn.Module, layers: Patterns | None = None, *, inplace: bool = 
 
 
 def unfreeze(model: nn.Module, layers: Patterns | None = None, *, inplace: bool = False) -> Rewrite:
-    """Give layers that `freeze` froze their mode, class and requires_grad back.
+    """Give layers that `freeze`, or `convert` to "frozen", froze what they were.
+
+    These are their mode, class and requires_grad.
 
     They are what they were when they were frozen, also in a copy, a pickle, or a model that
     `bnkit.load` has loaded. Gradients that `freeze` took away are not brought back.
@@ -77,13 +83,16 @@ def unfreeze(model: nn.Module, layers: Patterns | None = None, *, inplace: bool 
 
     Raises:
         ArgumentTypeError: `model` is no module, or a pattern no text.
-        RewriteError: `freeze` froze no layer of this model; a pattern names no layer.
+        RewriteError: `freeze` froze no layer of this model; a pattern names no layer; `inplace`,
+            and a parameter was made in inference mode.
 
     Cost: a copy of the model unless `inplace`; no forward.
     """
     _check_model(model)
     is_eligible = _is_frozen if layers is None else _has_statistics_or_should
     chosen = chosen_layers(model, layers, is_eligible, "layer that bnkit.freeze froze")
+    if inplace:
+        _refuse_inference_parameters(chosen, "Unfreeze")
     with rewriting("unfreeze", model, inplace=inplace) as edits:
         for path in chosen:
             layer = edits.model.get_submodule(path)
@@ -99,6 +108,13 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
     refuse_uninitialized(model)
+
+
+def _refuse_inference_parameters(chosen: Mapping[str, nn.Module], verb: str) -> None:
+    # Outside of inference mode their requires_grad cannot become True, so there is no way back.
+    for path, layer in chosen.items():
+        named = ((f"{path}.{name}".lstrip("."), p) for name, p in layer.named_parameters())
+        refuse_inference_tensors(named, f"{verb} a copy, with inplace=False")
 
 
 def _has_statistics_or_should(layer: nn.Module) -> bool:
@@ -119,6 +135,19 @@ def _freeze(edits: Edits, path: str) -> None:
     if reason:
         edits.skipped(path, reason)
         return
+    had_gradient = freeze_layer(edits, layer)
+    names = " and ".join(_parameter_names(layer))
+    what = f"{_FROZEN}; {names} not trained" if names else _FROZEN
+    edits.changed(path, f"{what}, their gradients taken away" if had_gradient else what)
+    _note_ties(edits, path, [parameter for _, _, parameter in _own_parameters(layer)])
+
+
+def freeze_layer(edits: Edits, layer: nn.Module) -> bool:
+    """Freeze a layer that can be, with a record of what it was for `unfreeze`.
+
+    Returns:
+        Whether gradients were taken away.
+    """
     parameters = list(_own_parameters(layer))
     before = {
         "kept": is_kept_class(type(layer)),
@@ -136,10 +165,7 @@ def _freeze(edits: Edits, path: str) -> None:
         if parameter.grad is not None:
             edits.drop_gradient(parameter)
             had_gradient = True
-    names = " and ".join(_parameter_names(layer))
-    what = f"{_FROZEN}; {names} not trained" if names else _FROZEN
-    edits.changed(path, f"{what}, their gradients taken away" if had_gradient else what)
-    _note_ties(edits, path, [parameter for _, _, parameter in parameters])
+    return had_gradient
 
 
 def _refusal(layer: nn.Module) -> str:

@@ -70,7 +70,8 @@ def recalibrate(
         ForwardError: the forward raised on a batch; the message names the layer.
         RewriteError: no batch norm, or a pattern that names none; no batch; a layer received NaN,
             infinity, or a single value per channel; statistics beyond the layer's dtype; a
-            generator with `sequential`; another rank failed. The model is then as it was.
+            generator with `sequential`; another rank failed; `inplace`, and statistics that were
+            made in inference mode. The model is then as it was.
 
     Cost: one forward in training mode per batch and one pass over what the layers receive; two
     forwards of two samples; a copy of the model unless `inplace`, and one of its tensors.

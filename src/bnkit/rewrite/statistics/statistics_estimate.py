@@ -13,6 +13,7 @@ from bnkit.errors import RewriteError
 from bnkit.inspection.preserve import kept_random_state
 from bnkit.rewrite.acceleration.layer_check import deviation, largest_finite
 from bnkit.rewrite.edits import Edits, rewriting
+from bnkit.rewrite.inference_tensors import refuse_inference_tensors
 from bnkit.rewrite.output_difference import largest_difference
 from bnkit.rewrite.result import Skipped
 from bnkit.rewrite.statistics.batch_source import BatchSource
@@ -53,7 +54,13 @@ def estimate(
         weight_of: see above; None: the new statistics take the place of the old, and count
             batches.
     """
-    layers_to_estimate(model, layers)
+    to_write, _ = layers_to_estimate(model, layers)
+    if inplace:
+        held = {f"{path}.{key}": b for path, m in to_write.items() for key, b in m._buffers.items()}
+        refuse_inference_tensors(
+            ((name.lstrip("."), b) for name, b in held.items() if b is not None),
+            f"{name.capitalize()} a copy, with inplace=False",
+        )
     with (
         rewriting(name, model, inplace=inplace, kind=Recalibration) as edits,
         kept_random_state(),
@@ -215,7 +222,8 @@ def _write(
         edits.rewrite.shifts.append(shift)
         for name, value in values.items():
             edits.set_buffer(layer, name, value)
-        counter = layer.num_batches_tracked
+        # Within `frozen_statistics` the attribute is a copy.
+        counter = layer._buffers.get("num_batches_tracked")
         if weight_of is None and counter is not None:
             edits.set_values(counter, counter.new_tensor(moments.calls))
         taken = "" if weight_of is None else f"; {weight_of(found.samples):.3g} of that taken"

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnkit.errors import ArgumentTypeError, RewriteError
 from bnkit.inspection.walk import norm_kind
-from bnkit.rewrite.kept_in_eval import is_kept_class, kept_class, plain_class
+from bnkit.rewrite.guarded_class import STATISTICS, guarded_class, unguarded_class
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 
-_COUNTER = "num_batches_tracked"
-_STATISTICS = ("running_mean", "running_var", _COUNTER)
-# Class of a layer → the same whose statistics stand still.
-_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 # Layer → how many contexts it is in, of whatever threads. Keyed by identity: layers in here are
 # held by the open contexts.
 _depths: dict[int, int] = {}
@@ -36,9 +31,13 @@ def frozen_statistics(model: nn.Module, layers: Patterns | None = None) -> Itera
 
     While it is open a layer's code reads copies of its statistics, so whatever is written to
     `layer.running_mean` and its like is lost, by a forward or by hand; `load_state_dict` works.
-    Since nothing is moved, nothing is put back: values of inf, an exception, a recomputation of
-    activation checkpointing, and other threads change nothing about it. Contexts can be nested, and
-    be left in any order.
+    Since nothing is moved, nothing is put back: values of inf, an exception, and other threads
+    change nothing about it. Contexts can be nested, and be left in any order; layers can be frozen,
+    unfrozen and converted within, and a rewrite be undone.
+
+    With activation checkpointing run the backward within it too: it runs the forward once more, and
+    where the context is closed by then that moves the statistics. A layer that is put into the
+    model while it is open, also by an undo, is not held.
 
     Args:
         model: any network with layers that have running statistics.
@@ -71,7 +70,7 @@ def frozen_statistics(model: nn.Module, layers: Patterns | None = None) -> Itera
 
 
 def _has_statistics(layer: nn.Module) -> bool:
-    holds = any(isinstance(layer._buffers.get(name), Tensor) for name in _STATISTICS[:2])
+    holds = any(isinstance(layer._buffers.get(name), Tensor) for name in STATISTICS[:2])
     return norm_kind(layer) is not None and holds
 
 
@@ -88,7 +87,7 @@ def _refuse_scripted(model: nn.Module) -> None:
 def _enter(layer: nn.Module) -> None:
     _depths[id(layer)] = _depths.get(id(layer), 0) + 1
     if _depths[id(layer)] == 1:
-        layer.__class__ = _guarded(type(layer))
+        layer.__class__ = guarded_class(type(layer))
 
 
 def _leave(layer: nn.Module) -> None:
@@ -96,56 +95,4 @@ def _leave(layer: nn.Module) -> None:
     if _depths[id(layer)]:
         return
     del _depths[id(layer)]
-    kind = type(layer)
-    if "_guarded_class" in vars(kind):
-        layer.__class__ = vars(kind)["_guarded_class"]
-    elif is_kept_class(kind) and "_guarded_class" in vars(plain_class(kind)):
-        # It was frozen while the context was open, and stays so.
-        layer.__class__ = kept_class(vars(plain_class(kind))["_guarded_class"])
-
-
-def _guarded(given: type[nn.Module]) -> type[nn.Module]:
-    """Return a subclass whose instances read copies of their statistics and write none."""
-    if given in _CLASSES:
-        return _CLASSES[given]
-
-    def set_attribute(self: Any, name: str, value: Any) -> None:
-        if name not in _STATISTICS:
-            given.__setattr__(self, name, value)
-
-    def reduce(self: Any, _: Any) -> tuple[Any, ...]:
-        # A copy made inside is a plain layer. What made `given` may have a way of its own.
-        if "__reduce_ex__" in vars(given):
-            return given.__reduce_ex__(self, 2)  # type: ignore[return-value]
-        return _new_object, (given,), self.__getstate__()
-
-    own = {
-        "__module__": given.__module__,
-        "__qualname__": given.__qualname__,
-        "__doc__": given.__doc__,
-        "__setattr__": set_attribute,
-        "__reduce_ex__": reduce,
-        "_guarded_class": given,
-        **{name: property(_reader(name)) for name in _STATISTICS},
-    }
-    return _CLASSES.setdefault(given, type(given.__name__, (given,), own))
-
-
-def _reader(name: str) -> Any:
-    def read(self: nn.Module) -> Any:
-        for table in (self._buffers, self._parameters, vars(self)):
-            if name in table:
-                value = table[name]
-                if not isinstance(value, Tensor):
-                    return value
-                # With momentum=None the layer counts the batch, which is lost, and then divides by
-                # the count: it is told of one batch at least.
-                is_divisor = name == _COUNTER and vars(self).get("momentum") is None
-                return value.detach().clamp(min=1) if is_divisor else value.detach().clone()
-        raise AttributeError(name)
-
-    return read
-
-
-def _new_object(given: type[nn.Module]) -> nn.Module:
-    return given.__new__(given)
+    layer.__class__ = unguarded_class(type(layer))
