@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.errors import ArgumentError, RewriteError
 from bnkit.inspection.trace import Example, refuse_uninitialized
+from bnkit.rewrite.called_layers import calls_noted
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_given
 from bnkit.rewrite.edits import Edits, rewriting
 from bnkit.rewrite.folding.fold_network_check import is_explained
@@ -24,6 +25,10 @@ from bnkit.rewrite.result import Rewrite
 _FOR_INFERENCE = (
     "the result is for inference: what is folded uses the stored statistics in training mode too; "
     "pairs are those of the example's run"
+)
+_HELD = (
+    "{} still ran in the folded network: a list, a closure or another object that is no module "
+    "holds it too; keep it in torch.nn.ModuleList, ModuleDict or Sequential"
 )
 _CORRECTED = ", with a correction of the border"
 _WHAT = "batch norm, nor a conv or linear layer"
@@ -194,23 +199,24 @@ def _apply_what_holds(
     """Fold all groups; if the network then is not right, all but those that make it so.
 
     A pair that is right in itself can be wrong in its network, if something that no trace shows
-    holds one of its layers too, such as a list.
+    holds one of its layers too, such as a list. Such a layer is called where it should no longer
+    be, also where the outputs on the example do not show it.
 
     Raises:
         RewriteError: the network is not right, yet with each group alone it is.
     """
-    clause = _wrong(edits, check, proved)
+    clause = _wrong_but_for_held(edits, check, plan, proved)
     if not clause:
         return
     for path, folded in list(proved.items()):
         _take_back(edits)
-        alone = _wrong(edits, check, {path: folded})
+        alone, _ = _wrong(edits, check, {path: folded})
         if alone:
             del proved[path]
             reason = f"folded into {path} the network is not right: {alone}"
             plan.reasons |= dict.fromkeys(folded.group.norms, reason)
     _take_back(edits)
-    clause = _wrong(edits, check, proved)
+    clause, _ = _wrong(edits, check, proved)
     if clause:
         raise RewriteError(
             f"the folded network is not right: {clause}",
@@ -219,18 +225,48 @@ def _apply_what_holds(
         )
 
 
-def _wrong(edits: Edits, check: _NetworkCheck, proved: dict[str, FoldedGroup]) -> str:
-    """Fold groups, and return what is then wrong with the network, as a clause."""
+def _wrong_but_for_held(
+    edits: Edits, check: _NetworkCheck, plan: FoldPlan, proved: dict[str, FoldedGroup]
+) -> str:
+    """Fold all groups but those of layers that still run, and return what is then wrong."""
+    clause, ran = _wrong(edits, check, proved)
+    while ran:
+        for path, folded in list(proved.items()):
+            still = [member for member in folded.group.members if member in ran]
+            if still:
+                del proved[path]
+                reason = _HELD.format(" and ".join(still))
+                plan.reasons |= dict.fromkeys(folded.group.norms, reason)
+        _take_back(edits)
+        clause, ran = _wrong(edits, check, proved)
+    return clause
+
+
+def _wrong(
+    edits: Edits, check: _NetworkCheck, proved: dict[str, FoldedGroup]
+) -> tuple[str, set[str]]:
+    """Fold groups, and return what is then wrong with the network, as a clause, and what still ran.
+
+    What still ran are the paths of layers that should not any more: batch norms that were replaced
+    and, of the network that a copy was made of, all layers of the groups.
+    """
+    gone: dict[nn.Module, str] = {}
     for path, folded in proved.items():
         group, model = folded.group, edits.model
-        put_into(edits, model.get_submodule(path), folded.numbers)
+        layer = model.get_submodule(path)
+        gone |= {member: name for name, member in group.members.items() if member is not layer}
+        put_into(edits, layer, folded.numbers)
+        if edits.model.get_submodule(path) is not layer:
+            gone[layer] = path
         for norm_path in group.norms:
             norm = model.get_submodule(norm_path)
             assert isinstance(norm, _BatchNorm)
+            gone[norm] = norm_path
             rest = norm.without_batch_norm() if is_act(norm) else nn.Identity()  # type: ignore[operator]
             edits.replace(norm, rest.train(norm.training))
     layers = {edits.model.get_submodule(path): off.deviation for path, off in proved.items()}
-    return check.excess(edits.model, layers)
+    with calls_noted(gone) as ran:
+        return check.excess(edits.model, layers), ran
 
 
 def _take_back(edits: Edits) -> None:
