@@ -351,12 +351,26 @@ def test_an_amount_outside_the_open_interval_is_refused(amount: Any) -> None:
         ({"round_to": 0}, "round_to=0"),
         ({"minimum": True}, "minimum=True"),
         ({"seed": -1}, "seed=-1"),
+        ({"layers": []}, "holds no pattern"),
         ({"minimum": 100}, "removes none"),
     ],
 )
 def test_wrong_arguments_are_told(options: dict[str, Any], said: str) -> None:
     with pytest.raises(BnkitError, match=said):
         bnkit.prune(trained(unpadded), torch.randn(2, 3, 8, 8), amount=0.3, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda x: x, "model is a function"),
+        (nn.ReLU, "model is the class ReLU.*such as ReLU"),
+        (None, "model is a NoneType"),
+    ],
+)
+def test_what_is_no_network_is_told(model: Any, said: str) -> None:
+    with pytest.raises(ArgumentError, match=said):
+        bnkit.prune(model, torch.randn(2, 3, 8, 8), amount=0.3)
 
 
 def test_it_works_within_inference_mode() -> None:
@@ -373,8 +387,10 @@ def test_it_works_within_inference_mode() -> None:
 def test_examples_that_do_not_fit_are_told() -> None:
     with pytest.raises(ForwardError, match="forward raised"):
         bnkit.prune(trained(unpadded), torch.randn(2, 4, 8, 8), amount=0.3)
-    with pytest.raises(ArgumentError, match="example_args is a NoneType"):
-        bnkit.prune(trained(unpadded), None, amount=0.3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="prune got no example"):
+        bnkit.prune(trained(unpadded), amount=0.3)
+    with pytest.raises(ArgumentError, match="an example without samples"):
+        bnkit.prune(trained(unpadded), torch.randn(0, 3, 8, 8), amount=0.3)
     with pytest.raises(RewriteError, match="no conv or linear layer"):
         bnkit.prune(nn.ReLU(), torch.randn(2, 4), amount=0.3)
     with pytest.raises(RewriteError, match="0: the model returns its channels"):

@@ -21,11 +21,13 @@ from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.network_run import run_network
 from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.rewrite_arguments import refuse_unusable
 
 _FOR_INFERENCE = (
     "the result is for inference: what is folded uses the stored statistics in training mode too; "
     "pairs are those of the example's run"
 )
+_SEEN = "pairs are found by running the network once"
 _HELD = (
     "{} still ran in the folded network: a list, a closure or another object that is no module "
     "holds it too; keep it in torch.nn.ModuleList, ModuleDict or Sequential"
@@ -36,7 +38,7 @@ _WHAT = "batch norm, nor a conv or linear layer"
 
 def fold(
     model: nn.Module,
-    example_args: Example,
+    example_args: Example | None = None,
     *,
     layers: Patterns | None = None,
     border: Border = "refuse",
@@ -56,8 +58,8 @@ def fold(
 
     Args:
         model: any network in eval mode.
-        example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
-            or keyword arguments in a mapping.
+        example_args: the input of one forward, which is required: a tensor, positional arguments
+            in a tuple or list, or keyword arguments in a mapping.
         layers: patterns of paths, of batch norms or of the layers that they go into; None for all.
         border: what becomes of a batch norm before a conv that pads with zeros or is transposed:
             "refuse" leaves it; "correct" makes the conv one that adds what its taps inside see of
@@ -68,14 +70,16 @@ def fold(
         The rewrite; the differences are those of the outputs on the example, in eval mode.
 
     Raises:
-        ArgumentError: no example, or another word for `border`.
+        ArgumentError: no network; no example, or one without values; no pattern in `layers`;
+            another word for `border`.
         RewriteError: the model is in training mode, has no batch norm, is or holds TorchScript, has
             parameters without values, or does not run on the example; a pattern names nothing; the
             folded network differs by more than rounding. The model is then as it was.
 
     Cost: eight forwards, and per folded pair the check on up to about 2²⁰ values of its input.
     """
-    _refuse_arguments(model, example_args, border)
+    _refuse_arguments(model, example_args, layers, border)
+    assert example_args is not None
     _refuse_unprovable(model)
     if inplace:
         _refuse_inference_tensors(model)
@@ -92,17 +96,12 @@ def fold(
     return edits.rewrite
 
 
-def _refuse_arguments(model: nn.Module, example: Example | None, border: str) -> None:
-    if example is None:
-        raise ArgumentError(
-            "fold got no example",
-            required="pairs are found by running the network once",
-            remedy="Give example_args, an input of the shape and dtype it takes",
-        )
+def _refuse_arguments(
+    model: nn.Module, example: Example | None, layers: Patterns | None, border: str
+) -> None:
+    refuse_unusable("fold", model, example, layers, _SEEN)
     if border not in ("refuse", "correct"):
         raise ArgumentError(f"border is {border!r}", required='it must be "refuse" or "correct"')
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
     refuse_uninitialized(model)
     if model.training:
         raise RewriteError(
@@ -184,6 +183,12 @@ class _NetworkCheck:
         self.outputs = OutputCheck(model, example, ("eval",))
         self._example = example
         self._before = run_network(model, example, training=False, with_gradients=False)
+        if self._before.outputs and not any(t.numel() for t in self._before.outputs):
+            raise RewriteError(
+                "the outputs on the example hold no values",
+                required="what a fold keeps is shown on them",
+                remedy="Give an example with samples",
+            )
 
     def excess(self, model: nn.Module, layers: dict[nn.Module, float]) -> str:
         """Return what differs by more than what its layers are off by, as a clause, or nothing."""

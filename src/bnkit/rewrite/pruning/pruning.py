@@ -21,10 +21,12 @@ from bnkit.rewrite.pruning.channel_trace import ChannelTrace
 from bnkit.rewrite.pruning.pruning_report import Pruning, multiply_adds, parameter_count
 from bnkit.rewrite.pruning.removal_check import RemovalCheck, find_failing
 from bnkit.rewrite.result import Skipped
+from bnkit.rewrite.rewrite_arguments import refuse_unusable
 
 _BY = (SCALE, NORM, RANDOM)
 _SCOPES = ("global", "layer")
 _SHOWN = 5
+_SEEN = "channels are followed by running the network once"
 _OPTIMIZER = (
     "an optimizer that was built before holds the old parameters: build a new one to fine-tune"
 )
@@ -32,7 +34,7 @@ _OPTIMIZER = (
 
 def prune(
     model: nn.Module,
-    example_args: Example,
+    example_args: Example | None = None,
     *,
     amount: float,
     by: str = SCALE,
@@ -59,8 +61,8 @@ def prune(
 
     Args:
         model: any network.
-        example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
-            or keyword arguments in a mapping.
+        example_args: the input of one forward, which is required: a tensor, positional arguments
+            in a tuple or list, or keyword arguments in a mapping.
         amount: share of the channels that could be removed, in (0, 1); rounded down.
         by: "scale": lowest mean |γ| first, over the batch norms that scale the channel; "norm":
             lowest L2 norm of the weights that make it, averaged over the layers that do; "random".
@@ -88,6 +90,8 @@ def prune(
         for `by="scale"`.
     """
     _refuse_arguments(amount, by, scope, seed=seed, round_to=round_to, minimum=minimum)
+    refuse_unusable("prune", model, example_args, layers, _SEEN)
+    assert example_args is not None
     as_call(example_args)
     refuse_uninitialized(model)
     _refuse_scripted(model)
