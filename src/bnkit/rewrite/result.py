@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -98,6 +98,10 @@ class Rewrite:
         from bnkit.rewrite.saving import save
 
         save(self, Path(file), example_args)
+
+    def report(self) -> dict[str, Any]:
+        """Return what this kind of rewrite says beyond the account, as values for JSON."""
+        return {}
 
     def __str__(self) -> str:
         lines = _lines([(change.path, change.what) for change in self.changes])
