@@ -233,6 +233,16 @@ def test_the_lowest_scales_go_and_ties_go_by_order() -> None:
     torch.testing.assert_close(rewrite.model.body[0][0].weight, kept, rtol=0, atol=0)
 
 
+def test_ties_are_spread_over_the_layers() -> None:
+    model = trained(lambda: Head(nn.Sequential(unit(3, 8), unit(8, 16), unit(16, 4)), 4))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.fill_(1.0)
+    rewrite = bnkit.prune(model, torch.randn(2, 3, 4, 4), amount=0.5)
+    assert [after for _, after in rewrite.channels.values()] == [4, 8, 2]
+
+
 def test_random_channels_depend_on_the_seed_alone() -> None:
     model = trained(lambda: Head(nn.Sequential(unit(3, 32), unit(32, 4)), 4))
     x, state = torch.randn(2, 3, 4, 4), torch.get_rng_state()
@@ -272,6 +282,15 @@ def test_a_misplaced_channel_would_be_found(monkeypatch: pytest.MonkeyPatch) -> 
     rewrite = bnkit.prune(trained(case.build), example_of(case.example), amount=0.3)
     reasons = {item.path: item.reason for item in rewrite.skipped}
     assert "what it gives when they are masked" in reasons["body.1.first.0"]
+
+
+@pytest.mark.parametrize(("value", "said"), [("nan", "NaN alone"), ("inf", "no finite value")])
+def test_outputs_that_are_not_finite_prove_nothing(value: str, said: str) -> None:
+    model = trained(unpadded)
+    with torch.no_grad():
+        model.fc.bias.fill_(float(value))
+    with pytest.raises(RewriteError, match=said):
+        bnkit.prune(model, torch.randn(2, 3, 8, 8), amount=0.3)
 
 
 def test_layers_are_chosen_by_pattern() -> None:

@@ -68,7 +68,8 @@ def prune(
             lowest L2 norm of the weights that make it, averaged over the layers that do; "random".
         layers: paths or patterns of the conv and linear layers whose output channels may go;
             None for all.
-        scope: "global": ranked over all layers; "layer": the same share of each.
+        scope: "global": ranked over all layers, where of channels that tie an equal share of each
+            layer goes; "layer": the same share of each.
         seed: for `by="random"`.
         round_to: of each layer that is pruned, a multiple of so many channels stays.
         minimum: at least so many channels stay in each layer.
