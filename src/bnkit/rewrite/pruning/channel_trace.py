@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -146,8 +146,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = self._follow(_Call(name, func, list(args), kwargs, given, before, result))
         made = tensors_in(result)
         is_held = bool(before) and all(layout.is_held for layout in before)
+        passed: frozenset[tuple[int, str]] = frozenset()
+        if name not in _PRODUCTS and "batch_norm" not in name:
+            passed = passed.union(*(layout.inexact for layout in before))
         for number, tensor in enumerate(made):
-            layout = found[number] if number < len(found) else None
+            layout = found[number] if number < len(found) else Layout((None,) * tensor.dim())
+            layout = replace(layout, inexact=layout.inexact | passed)
             self._store(tensor, layout, is_held, is_written=any(tensor is t for t in given))
         self._pin_written(func, args, made)
         return result
@@ -166,10 +170,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if not self._in_training or reader not in readers:
                     readers.append(reader)
 
-    def _store(
-        self, tensor: Tensor, layout: Layout | None, is_held: bool, *, is_written: bool
-    ) -> None:
-        if layout is None or len(layout.axes) != tensor.dim():
+    def _store(self, tensor: Tensor, layout: Layout, is_held: bool, *, is_written: bool) -> None:
+        if len(layout.axes) != tensor.dim():
             layout = Layout((None,) * tensor.dim())
         axes = tuple(
             axis if axis is not None and len(axis) == size and size > 1 else None
@@ -178,10 +180,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for axis, kept in zip(layout.axes, axes, strict=True):
             if kept is None:
                 self.labels.keep(axis, "its channels could not be followed")
-        new = Layout(axes, layout.constant, is_held, layout.made_by)
+        new = replace(layout, axes=axes, is_held=is_held)
         dim = new.channel_axis
         if new.constant is not None and (dim is None or len(new.constant) != tensor.shape[dim]):
-            new = Layout(axes, None, is_held, layout.made_by)
+            new = replace(new, constant=None)
         storage = tensor.untyped_storage()._cdata
         others = self._by_storage.setdefault(storage, [])
         if is_written:  # what other views hold is no longer what it was

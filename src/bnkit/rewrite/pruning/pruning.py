@@ -56,7 +56,8 @@ def prune(
     A removed channel whose batch norm has γ = 0 still outputs act(β). What such constants
     contribute to a layer that takes them in is added to that layer's bias; to the running mean of
     the batch norm after it, if it has none; or it gets a bias. That is exact but for zero padding,
-    inside whose border the constant never stood. A channel with γ ≠ 0 is replaced by the same
+    inside whose border the constant never stood, and for transposed convolutions that spread it
+    unevenly; `.notes` says where. A channel with γ ≠ 0 is replaced by the same
     constant; one without a batch norm by its layer's bias.
 
     Args:
@@ -262,6 +263,11 @@ def _say_absorption(result: Pruning, absorbed: Absorption, pads_with_zeros: bool
         result.notes.append(
             f"zero padding: in {_listed(absorbed.padded)} the constants of removed channels are "
             "exact inside and not at the border"
+        )
+    if absorbed.uneven:
+        result.notes.append(
+            f"absorbed on average, not exact: in {_listed(absorbed.uneven)} a transposed "
+            "convolution spreads the constants of removed channels unevenly"
         )
     if absorbed.unknown:
         result.notes.append(
