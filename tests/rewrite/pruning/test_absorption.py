@@ -108,3 +108,36 @@ def test_a_batch_norm_behind_the_border_has_constants_of_its_own() -> None:
     assert not any(BORDER in note for note in rewrite.notes)
     assert rewrite.relative_difference is not None
     assert rewrite.relative_difference < 1e-5
+
+
+FOLLOWED: dict[str, Callable[[Tensor], Tensor]] = {
+    "where": lambda x: torch.where(x > 0, x, x * 0.1),
+    "where with a number": lambda x: torch.where((x > 0) & (x < 1), x, 0.3),
+    "mask": lambda x: x * (x > 1.5),
+    "mask as numbers": lambda x: x * (x > 1.5).to(x.dtype),
+    "masked_fill": lambda x: x.masked_fill(x < 2.5, -0.5),
+    "rounded": lambda x: x + x.round(),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_constants_pass_comparisons(name: str) -> None:
+    torch.manual_seed(0)
+    model = Pruned(FOLLOWED[name], last()).double().eval()
+    rewrite = bnkit.prune(model, torch.randn(2, 3, 9, 9).double(), amount=0.25)
+    assert rewrite.relative_difference is not None
+    assert rewrite.relative_difference < 1e-12
+    assert not any("not absorbed" in note for note in rewrite.notes)
+
+
+def shuffled(x: Tensor) -> Tensor:
+    n, c, height, width = x.shape
+    return x.view(n, 2, c // 2, height, width).transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.parametrize("inner", [shuffled, lambda x: x + (0.3 * x).long()])
+def test_what_is_not_followed_as_a_constant_is_told(inner: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model = Pruned(inner, last()).double().eval()
+    rewrite = bnkit.prune(model, torch.randn(2, 3, 9, 9).double(), amount=0.25)
+    assert any("could not be followed as one" in note for note in rewrite.notes)

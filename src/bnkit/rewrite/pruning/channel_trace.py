@@ -145,7 +145,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._read(name, given, before, args)
         found = self._follow(_Call(name, func, list(args), kwargs, given, before, result))
         made = tensors_in(result)
-        is_held = bool(before) and all(layout.is_held for layout in before)
+        # A number that a function takes as a tensor.
+        is_held = name == "scalar_tensor" or (bool(before) and all(x.is_held for x in before))
         passed: frozenset[tuple[int, str]] = frozenset()
         if name not in _PRODUCTS and "batch_norm" not in name:
             passed = passed.union(*(layout.inexact for layout in before))
@@ -243,7 +244,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _pointwise(self, call: _Call) -> Layout:
         axes = self._functions.pointwise([tensor.shape for tensor in call.given], call.before)
         layout = Layout(tuple(axes))
-        if call.name in NOT_CONSTANT:
+        made = call.result[0] if isinstance(call.result, tuple) else call.result
+        is_rounded = isinstance(made, Tensor) and made.dtype not in (torch.bool, *_REAL)
+        if call.name in NOT_CONSTANT or is_rounded:
             return layout
         return layout.with_axes(axes, self._constant(call.func, call.args, call.kwargs, layout))
 
@@ -299,7 +302,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 back = len(known.axes) - known.channel_axis
                 if back == len(layout.axes) - dim:
                     hidden = hidden | known.constant.isnan()
-                    return known.constant.clone()
+                    held = known.constant
+                    return held.clone() if value.dtype != torch.bool else held.bool()
             if value.numel() == 1 and known.is_held:
                 return value.detach().cpu().double().reshape(())
             hidden = torch.ones_like(hidden)
@@ -314,7 +318,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except Exception:
             return unknown(len(axis))
         found = found[0] if isinstance(found, tuple) else found
-        if not isinstance(found, Tensor) or not found.is_floating_point():
+        if not isinstance(found, Tensor) or found.is_complex():
             return None
         return found.double().expand(len(axis)).masked_fill(hidden, torch.nan)
 
@@ -337,4 +341,5 @@ _PRODUCTS: dict[str, Callable[[_Watch, Sequence[Any]], Layout | None]] = {
     "mm": _Watch._mm,
     "addmm": _Watch._addmm,
 }
+_REAL = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _SEVERAL = {"split", "split_with_sizes", "unbind"}

@@ -272,7 +272,8 @@ def _say_absorption(result: Pruning, absorbed: Absorption, pads_with_zeros: bool
     if absorbed.unknown:
         result.notes.append(
             f"not absorbed: {_listed(absorbed.unknown)} took in removed channels that are no "
-            "constant, such as the product with a gate"
+            "constant, such as the product with a gate, or could not be followed as one, such as "
+            "through a reshape that spreads them over two axes"
         )
 
 
