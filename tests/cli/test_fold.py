@@ -76,6 +76,7 @@ def test_json_names_what_was_skipped() -> None:
         ((), "Give --shape"),
         (("--shape", "2x3x8x8", "--layers", "layer9"), "names no batch norm"),
         (("--shape", "2x3x8x8", "--out", "no/folded.safetensors"), "there is no folder"),
+        (("--shape", "0x3x8x8"), "without samples"),
     ],
 )
 def test_mistakes_are_told(arguments: tuple[str, ...], message: str) -> None:

@@ -51,6 +51,10 @@ def test_json_is_nothing_else() -> None:
     content = json.loads(call("--amount", 0.5, "--shape", "2x3x8x8", *options).stdout)
     assert content["rewrite"] == "prune"
     assert {"path": "0", "what": "8 → 4 channels"} in content["changes"]
+    assert (content["parameters_before"], content["parameters_after"]) == (818, 410)
+    assert content["multiply_adds_after"] < content["multiply_adds_before"]
+    assert content["amount"] == 0.5
+    assert content["channels"] == {"0": {"before": 8, "after": 4}}
 
 
 @pytest.mark.parametrize(

@@ -116,5 +116,6 @@ def _as_dict(rewrite: Rewrite, target: str, out: Path | None) -> dict[str, Any]:
         "added_keys": list(rewrite.added_keys),
         "removed_keys": list(rewrite.removed_keys),
         "notes": rewrite.notes,
+        **rewrite.report(),
         "out": None if out is None else str(out),
     }

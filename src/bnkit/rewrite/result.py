@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -127,6 +127,10 @@ class Rewrite:
         from bnkit.rewrite.saving import as_path, save
 
         save(self, as_path(file), example_args)
+
+    def report(self) -> dict[str, Any]:
+        """Return what this kind of rewrite says beyond the account, as values for JSON."""
+        return {}
 
     def __str__(self) -> str:
         lines = _lines([(change.path, change.what) for change in self.changes])

@@ -288,7 +288,34 @@ def test_bad_input(prepare: Any, example: Any, options: Any, message: str) -> No
 
 def test_no_example_is_an_argument_error() -> None:
     with pytest.raises(ArgumentError, match="Give example_args"):
-        bnkit.fold(drawn(nn.Sequential(nn.BatchNorm2d(3))), None)  # type: ignore[arg-type]
+        bnkit.fold(drawn(nn.Sequential(nn.BatchNorm2d(3))))
+
+
+@pytest.mark.parametrize(
+    ("example", "options", "message"),
+    [
+        (torch.zeros(0, 3, 5, 5), {}, r"without samples, of shape \(0, 3, 5, 5\)"),
+        ((torch.zeros(2, 3, 0, 5),), {}, "without samples"),
+        (torch.zeros(1, 3, 5, 5), {"layers": []}, "holds no pattern"),
+    ],
+)
+def test_what_proves_or_chooses_nothing_is_refused(
+    example: Any, options: Any, message: str
+) -> None:
+    model = drawn(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    with pytest.raises(ArgumentError, match=message):
+        bnkit.fold(model, example, **options)
+
+
+def test_outputs_without_values_prove_nothing() -> None:
+    class Chosen(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = super().forward(x)
+            return y[y > 1e9]
+
+    model = drawn(Chosen(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    with pytest.raises(RewriteError, match="outputs on the example hold no values"):
+        bnkit.fold(model, torch.randn(1, 3, 5, 5))
 
 
 def test_torchscript_and_lazy_modules_are_refused() -> None:

@@ -233,6 +233,16 @@ def test_the_lowest_scales_go_and_ties_go_by_order() -> None:
     torch.testing.assert_close(rewrite.model.body[0][0].weight, kept, rtol=0, atol=0)
 
 
+def test_ties_are_spread_over_the_layers() -> None:
+    model = trained(lambda: Head(nn.Sequential(unit(3, 8), unit(8, 16), unit(16, 4)), 4))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.fill_(1.0)
+    rewrite = bnkit.prune(model, torch.randn(2, 3, 4, 4), amount=0.5)
+    assert [after for _, after in rewrite.channels.values()] == [4, 8, 2]
+
+
 def test_random_channels_depend_on_the_seed_alone() -> None:
     model = trained(lambda: Head(nn.Sequential(unit(3, 32), unit(32, 4)), 4))
     x, state = torch.randn(2, 3, 4, 4), torch.get_rng_state()
@@ -272,6 +282,15 @@ def test_a_misplaced_channel_would_be_found(monkeypatch: pytest.MonkeyPatch) -> 
     rewrite = bnkit.prune(trained(case.build), example_of(case.example), amount=0.3)
     reasons = {item.path: item.reason for item in rewrite.skipped}
     assert "what it gives when they are masked" in reasons["body.1.first.0"]
+
+
+@pytest.mark.parametrize(("value", "said"), [("nan", "NaN alone"), ("inf", "no finite value")])
+def test_outputs_that_are_not_finite_prove_nothing(value: str, said: str) -> None:
+    model = trained(unpadded)
+    with torch.no_grad():
+        model.fc.bias.fill_(float(value))
+    with pytest.raises(RewriteError, match=said):
+        bnkit.prune(model, torch.randn(2, 3, 8, 8), amount=0.3)
 
 
 def test_layers_are_chosen_by_pattern() -> None:
@@ -351,12 +370,26 @@ def test_an_amount_outside_the_open_interval_is_refused(amount: Any) -> None:
         ({"round_to": 0}, "round_to=0"),
         ({"minimum": True}, "minimum=True"),
         ({"seed": -1}, "seed=-1"),
+        ({"layers": []}, "holds no pattern"),
         ({"minimum": 100}, "removes none"),
     ],
 )
 def test_wrong_arguments_are_told(options: dict[str, Any], said: str) -> None:
     with pytest.raises(BnkitError, match=said):
         bnkit.prune(trained(unpadded), torch.randn(2, 3, 8, 8), amount=0.3, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda x: x, "model is a function"),
+        (nn.ReLU, "model is the class ReLU.*such as ReLU"),
+        (None, "model is a NoneType"),
+    ],
+)
+def test_what_is_no_network_is_told(model: Any, said: str) -> None:
+    with pytest.raises(ArgumentError, match=said):
+        bnkit.prune(model, torch.randn(2, 3, 8, 8), amount=0.3)
 
 
 def test_it_works_within_inference_mode() -> None:
@@ -373,8 +406,10 @@ def test_it_works_within_inference_mode() -> None:
 def test_examples_that_do_not_fit_are_told() -> None:
     with pytest.raises(ForwardError, match="forward raised"):
         bnkit.prune(trained(unpadded), torch.randn(2, 4, 8, 8), amount=0.3)
-    with pytest.raises(ArgumentError, match="example_args is a NoneType"):
-        bnkit.prune(trained(unpadded), None, amount=0.3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="prune got no example"):
+        bnkit.prune(trained(unpadded), amount=0.3)
+    with pytest.raises(ArgumentError, match="an example without samples"):
+        bnkit.prune(trained(unpadded), torch.randn(0, 3, 8, 8), amount=0.3)
     with pytest.raises(RewriteError, match="no conv or linear layer"):
         bnkit.prune(nn.ReLU(), torch.randn(2, 4), amount=0.3)
     with pytest.raises(RewriteError, match="0: the model returns its channels"):

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.errors import ArgumentError, RewriteError
 from bnkit.inspection.trace import Example, refuse_uninitialized
+from bnkit.rewrite.called_layers import calls_noted
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_given
 from bnkit.rewrite.edits import Edits, rewriting
 from bnkit.rewrite.folding.fold_network_check import is_explained
@@ -21,10 +22,16 @@ from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.network_run import run_network
 from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.rewrite_arguments import refuse_unusable
 
 _FOR_INFERENCE = (
     "the result is for inference: what is folded uses the stored statistics in training mode too; "
     "pairs are those of the example's run"
+)
+_SEEN = "pairs are found by running the network once"
+_HELD = (
+    "{} still ran in the folded network: a list, a closure or another object that is no module "
+    "holds it too; keep it in torch.nn.ModuleList, ModuleDict or Sequential"
 )
 _CORRECTED = ", with a correction of the border"
 _WHAT = "batch norm, nor a conv or linear layer"
@@ -32,7 +39,7 @@ _WHAT = "batch norm, nor a conv or linear layer"
 
 def fold(
     model: nn.Module,
-    example_args: Example,
+    example_args: Example | None = None,
     *,
     layers: Patterns | None = None,
     border: Border = "refuse",
@@ -52,8 +59,8 @@ def fold(
 
     Args:
         model: any network in eval mode.
-        example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
-            or keyword arguments in a mapping.
+        example_args: the input of one forward, which is required: a tensor, positional arguments
+            in a tuple or list, or keyword arguments in a mapping.
         layers: patterns of paths, of batch norms or of the layers that they go into; None for all.
         border: what becomes of a batch norm before a conv that pads with zeros or is transposed:
             "refuse" leaves it; "correct" makes the conv one that adds what its taps inside see of
@@ -64,14 +71,16 @@ def fold(
         The rewrite; the differences are those of the outputs on the example, in eval mode.
 
     Raises:
-        ArgumentError: no example, or another word for `border`.
+        ArgumentError: no network; no example, or one without values; no pattern in `layers`;
+            another word for `border`.
         RewriteError: the model is in training mode, has no batch norm, is or holds TorchScript, has
             parameters without values, or does not run on the example; a pattern names nothing; the
             folded network differs by more than rounding. The model is then as it was.
 
     Cost: eight forwards, and per folded pair the check on up to about 2²⁰ values of its input.
     """
-    _refuse_arguments(model, example_args, border)
+    _refuse_arguments(model, example_args, layers, border)
+    assert example_args is not None
     _refuse_unprovable(model)
     if inplace:
         refuse_inference_tensors(model.named_parameters(), "Fold a copy, with inplace=False")
@@ -88,17 +97,12 @@ def fold(
     return edits.rewrite
 
 
-def _refuse_arguments(model: nn.Module, example: Example | None, border: str) -> None:
-    if example is None:
-        raise ArgumentError(
-            "fold got no example",
-            required="pairs are found by running the network once",
-            remedy="Give example_args, an input of the shape and dtype it takes",
-        )
+def _refuse_arguments(
+    model: nn.Module, example: Example | None, layers: Patterns | None, border: str
+) -> None:
+    refuse_unusable("fold", model, example, layers, _SEEN)
     if border not in ("refuse", "correct"):
         raise ArgumentError(f"border is {border!r}", required='it must be "refuse" or "correct"')
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
     refuse_uninitialized(model)
     if model.training:
         raise RewriteError(
@@ -168,6 +172,12 @@ class _NetworkCheck:
         self.outputs = OutputCheck(model, example, ("eval",))
         self._example = example
         self._before = run_network(model, example, training=False, with_gradients=False)
+        if self._before.outputs and not any(t.numel() for t in self._before.outputs):
+            raise RewriteError(
+                "the outputs on the example hold no values",
+                required="what a fold keeps is shown on them",
+                remedy="Give an example with samples",
+            )
 
     def excess(self, model: nn.Module, layers: dict[nn.Module, float]) -> str:
         """Return what differs by more than what its layers are off by, as a clause, or nothing."""
@@ -183,23 +193,24 @@ def _apply_what_holds(
     """Fold all groups; if the network then is not right, all but those that make it so.
 
     A pair that is right in itself can be wrong in its network, if something that no trace shows
-    holds one of its layers too, such as a list.
+    holds one of its layers too, such as a list. Such a layer is called where it should no longer
+    be, also where the outputs on the example do not show it.
 
     Raises:
         RewriteError: the network is not right, yet with each group alone it is.
     """
-    clause = _wrong(edits, check, proved)
+    clause = _wrong_but_for_held(edits, check, plan, proved)
     if not clause:
         return
     for path, folded in list(proved.items()):
         _take_back(edits)
-        alone = _wrong(edits, check, {path: folded})
+        alone, _ = _wrong(edits, check, {path: folded})
         if alone:
             del proved[path]
             reason = f"folded into {path} the network is not right: {alone}"
             plan.reasons |= dict.fromkeys(folded.group.norms, reason)
     _take_back(edits)
-    clause = _wrong(edits, check, proved)
+    clause, _ = _wrong(edits, check, proved)
     if clause:
         raise RewriteError(
             f"the folded network is not right: {clause}",
@@ -208,18 +219,48 @@ def _apply_what_holds(
         )
 
 
-def _wrong(edits: Edits, check: _NetworkCheck, proved: dict[str, FoldedGroup]) -> str:
-    """Fold groups, and return what is then wrong with the network, as a clause."""
+def _wrong_but_for_held(
+    edits: Edits, check: _NetworkCheck, plan: FoldPlan, proved: dict[str, FoldedGroup]
+) -> str:
+    """Fold all groups but those of layers that still run, and return what is then wrong."""
+    clause, ran = _wrong(edits, check, proved)
+    while ran:
+        for path, folded in list(proved.items()):
+            still = [member for member in folded.group.members if member in ran]
+            if still:
+                del proved[path]
+                reason = _HELD.format(" and ".join(still))
+                plan.reasons |= dict.fromkeys(folded.group.norms, reason)
+        _take_back(edits)
+        clause, ran = _wrong(edits, check, proved)
+    return clause
+
+
+def _wrong(
+    edits: Edits, check: _NetworkCheck, proved: dict[str, FoldedGroup]
+) -> tuple[str, set[str]]:
+    """Fold groups, and return what is then wrong with the network, as a clause, and what still ran.
+
+    What still ran are the paths of layers that should not any more: batch norms that were replaced
+    and, of the network that a copy was made of, all layers of the groups.
+    """
+    gone: dict[nn.Module, str] = {}
     for path, folded in proved.items():
         group, model = folded.group, edits.model
-        put_into(edits, model.get_submodule(path), folded.numbers)
+        layer = model.get_submodule(path)
+        gone |= {member: name for name, member in group.members.items() if member is not layer}
+        put_into(edits, layer, folded.numbers)
+        if edits.model.get_submodule(path) is not layer:
+            gone[layer] = path
         for norm_path in group.norms:
             norm = model.get_submodule(norm_path)
             assert isinstance(norm, _BatchNorm)
+            gone[norm] = norm_path
             rest = norm.without_batch_norm() if is_act(norm) else nn.Identity()  # type: ignore[operator]
             edits.replace(norm, rest.train(norm.training))
     layers = {edits.model.get_submodule(path): off.deviation for path, off in proved.items()}
-    return check.excess(edits.model, layers)
+    with calls_noted(gone) as ran:
+        return check.excess(edits.model, layers), ran
 
 
 def _take_back(edits: Edits) -> None:

@@ -14,6 +14,10 @@ Axis = tuple[int, ...] | None
 MIXED = "combines its channels with a tensor whose channels cannot be followed"
 
 
+# How constants do not hold: not on the border, or on average alone.
+EDGE, UNEVEN = "edge", "uneven"
+
+
 class Labels:
     """Labels of channels: sets of them are removed together, and some must stay.
 
@@ -80,12 +84,15 @@ class Layout:
             where it is no constant. None where nothing is known.
         is_held: whether it depends on parameters and buffers alone.
         made_by: name of the weight whose conv or linear layer has just made it; else "".
+        inexact: labels whose constants do not hold everywhere since a depthwise convolution, with
+            how: `EDGE` or `UNEVEN`.
     """
 
     axes: tuple[Axis, ...]
     constant: Tensor | None = None
     is_held: bool = False
     made_by: str = ""
+    inexact: frozenset[tuple[int, str]] = frozenset()
 
     @property
     def channel_axis(self) -> int | None:

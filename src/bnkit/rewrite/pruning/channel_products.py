@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnkit.rewrite.pruning.channel_labels import MIXED, Axis, Labels, Layout, unknown
+from bnkit.rewrite.pruning.channel_labels import (
+    EDGE,
+    MIXED,
+    UNEVEN,
+    Axis,
+    Labels,
+    Layout,
+    unknown,
+)
+from bnkit.rewrite.pruning.transposed_taps import spread_of
 
 _DEPTHWISE = "a grouped convolution mixes its channels unevenly"
 
@@ -21,14 +30,21 @@ class Consumer:
     Attributes:
         gain: (outputs, inputs / groups) weights, summed over the kernel, in float64.
         constant: the constants of its input's channels.
+        edges: inputs whose constants do not hold on the border, where zeros stand around them.
+        uneven: inputs whose constants hold on average alone, spread by a transposed convolution.
         groups: of the convolution.
-        is_padded: whether zeros stand around its input, where the constants do not hold.
     """
 
     gain: Tensor
     constant: Tensor
+    edges: Tensor
+    uneven: Tensor
     groups: int = 1
-    is_padded: bool = False
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each output comes from one input."""
+        return self.groups > 1 and self.gain.shape[1] == 1
 
 
 @dataclass
@@ -95,12 +111,27 @@ class ProductRules:
             made = self._grouped(x.axes[1], weight, values.shape, groups, is_transposed)
             if is_transposed:
                 gain = gain.reshape(groups, -1, gain.shape[1]).transpose(1, 2).flatten(0, 1)
-        is_padded = is_transposed or any(args[4])
-        call = Consumer(gain, _given(x.constant, gain.shape[1] * groups), groups, is_padded)
+        inputs = gain.shape[1] * groups
+        is_padded, spread = any(args[4]), torch.zeros(inputs, dtype=torch.bool)
+        if is_transposed:
+            is_padded, spread = spread_of(values, args[0].shape[2:], args)
+        edges, uneven = (self._inexact(x, inputs, kind) for kind in (EDGE, UNEVEN))
+        given = _given(x.constant, inputs)
+        call = Consumer(gain, given, edges | is_padded, uneven | spread, groups)
         constant = self._call(call, bias, weight.axes[into], made)
         axes = [None] * len(x.axes)
         name = name_of(self.labels, made) or ("", 0)
-        return Layout((axes[0], made, *axes[2:]), constant, made_by="" if bias else name[0])
+        layout = Layout((axes[0], made, *axes[2:]), constant, made_by="" if bias else name[0])
+        return replace(layout, inexact=_inexact_outputs(call, made))
+
+    def _inexact(self, x: Layout, size: int, kind: str) -> Tensor:
+        """Return which channels of a layer's input hold no exact constants."""
+        found = torch.zeros(size, dtype=torch.bool)
+        roots = {self.labels.find(label) for label, what in x.inexact if what == kind}
+        axis = x.axes[1]
+        if roots and axis is not None and len(axis) == size:
+            found |= torch.tensor([self.labels.find(label) in roots for label in axis])
+        return found
 
     def _grouped(
         self, x: Axis, weight: Layout, shape: Sequence[int], groups: int, is_transposed: bool
@@ -158,7 +189,9 @@ class ProductRules:
         assert values is not None
         gain = values.detach().cpu().double().t()
         made = weight.axes[1]
-        call = Consumer(gain, _given(x.constant, gain.shape[1]))
+        size = gain.shape[1]
+        edges, uneven = (self._inexact(x, size, kind) for kind in (EDGE, UNEVEN))
+        call = Consumer(gain, _given(x.constant, size), edges, uneven)
         constant = self._call(call, bias, weight.axes[0], made)
         name = name_of(self.labels, made) or ("", 0)
         if x.axes[0] is not None:
@@ -179,14 +212,13 @@ class ProductRules:
         origin, source = name_of(self.labels, made), name_of(self.labels, into)
         if origin is not None:
             self.products.makers.add(origin)
-        is_depthwise = call.groups > 1 and call.gain.shape[1] == 1
-        if source is not None and not is_depthwise:
+        if source is not None and not call.is_depthwise:
             self.products.takers.add(source)
             table = self.products.in_training if self.in_training else self.products.in_eval
             table.setdefault(source[0], []).append(call)
         if made is None:
             return None
-        if is_depthwise and len(made) == len(call.gain):
+        if call.is_depthwise and len(made) == len(call.gain):
             each = len(made) // call.groups
             return _bias(bias, len(made)) + call.gain[:, 0] * call.constant.repeat_interleave(each)
         return _bias(bias, len(made))
@@ -210,7 +242,21 @@ class ProductRules:
         if name and not self.in_training:
             self.products.norm_calls[name] = self.products.norm_calls.get(name, 0) + 1
         constant = None if channels is None else _bias(shift, len(channels))
-        return x.with_axes(x.axes, constant)
+        # The constant is its own, and holds on the border too.
+        return replace(x.with_axes(x.axes, constant), inexact=frozenset())
+
+
+def _inexact_outputs(call: Consumer, made: Axis) -> frozenset[tuple[int, str]]:
+    """Return the labels of outputs whose constants are not exact, with how; depthwise alone."""
+    if made is None or not call.is_depthwise or len(made) != len(call.gain):
+        return frozenset()  # any other layer's output is its bias once its own channel goes
+    each, is_given = len(made) // call.groups, call.constant != 0
+    return frozenset(
+        (label, kind)
+        for kind, inputs in ((EDGE, call.edges), (UNEVEN, call.uneven))
+        for label, is_in in zip(made, (inputs & is_given).repeat_interleave(each), strict=True)
+        if is_in
+    )
 
 
 def _bias(bias: Layout | None, size: int) -> Tensor:

@@ -103,11 +103,13 @@ class Absorption:
         layers: path of a layer → where its constants went, in words.
         unknown: paths of layers that took in removed channels that are no constant.
         padded: paths of layers around whose input zeros stand, where the constants do not hold.
+        uneven: paths of layers whose constants hold on average alone, for transposed convolutions.
     """
 
     layers: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     padded: list[str] = field(default_factory=list)
+    uneven: list[str] = field(default_factory=list)
 
 
 def absorb(edits: Edits, products: Products, indices: Indices) -> Absorption:
@@ -132,10 +134,13 @@ def absorb(edits: Edits, products: Products, indices: Indices) -> Absorption:
         shift, is_known = found[0]
         if not is_known:
             done.unknown.append(path)
+        gone = indices[name, axis]
+        if any(_is_among(call.uneven, call, gone) for call in calls):
+            done.uneven.append(path)
+        elif any(_is_among(call.edges, call, gone) for call in calls):
+            done.padded.append(path)
         if not shift.any():
             continue
-        if any(call.is_padded for call in calls):
-            done.padded.append(path)
         where = _add(edits, products, held, name, shift, indices)
         if where:
             done.layers[path] = where
@@ -147,16 +152,25 @@ def absorb(edits: Edits, products: Products, indices: Indices) -> Absorption:
 def _shift(call: Consumer, gone: Sequence[int]) -> tuple[Tensor, bool]:
     """Return what the removed inputs add to each output, and whether all are constants."""
     outputs, per_group = call.gain.shape
-    by_group = call.constant.reshape(call.groups, -1)
-    if by_group.shape[1] == per_group and call.groups > 1:
-        columns = sorted({index % per_group for index in gone})
-    else:
-        columns = list(gone)
-    constants = by_group[:, columns]
+    columns = _columns(call, gone)
+    constants = call.constant.reshape(call.groups, -1)[:, columns]
     is_known = not bool(constants.isnan().any())
     gains = call.gain.reshape(call.groups, outputs // call.groups, per_group)[:, :, columns]
     shift = torch.einsum("goi,gi->go", gains, constants.nan_to_num(0.0))
     return shift.flatten(), is_known
+
+
+def _is_among(inputs: Tensor, call: Consumer, gone: Sequence[int]) -> bool:
+    """Return whether some of the inputs that go, and have a constant beside zero, are given."""
+    both = inputs & (call.constant.nan_to_num(0.0) != 0)
+    return bool(both.reshape(call.groups, -1)[:, _columns(call, gone)].any())
+
+
+def _columns(call: Consumer, gone: Sequence[int]) -> list[int]:
+    """Return which inputs of each group go."""
+    if call.groups > 1:
+        return sorted({index % call.gain.shape[1] for index in gone})
+    return list(gone)
 
 
 def _add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,10 @@ def choose(
     round_to: int,
     minimum: int,
 ) -> Choice:
-    """Return which channels go: those of the lowest scores, ties by the order in the model."""
+    """Return which channels go: those of the lowest scores.
+
+    Of channels that tie, an equal share of each group goes, in the order in the model.
+    """
     each = [_width(group, makers) for group in groups]
     limits = [
         max(len(group.channels) - max(1, math.ceil(minimum / width)), 0)
@@ -135,13 +139,16 @@ def _lowest(
     limits: Sequence[int],
     total: int,
 ) -> list[int]:
-    ranked = sorted(
-        (scores[number][channel], number, place)
-        for number, order in enumerate(orders)
-        for place, channel in enumerate(order[: limits[number]])
-    )
+    ranked = []
+    for number, order in enumerate(orders):
+        allowed = [scores[number][channel] for channel in order[: limits[number]]]
+        tied = Counter(allowed)
+        seen = Counter[float]()
+        for score in allowed:
+            seen[score] += 1
+            ranked.append((score, (seen[score] - 0.5) / tied[score], number))
     counts = [0] * len(orders)
-    for _, number, _ in ranked[:total]:
+    for _, _, number in sorted(ranked)[:total]:
         counts[number] += 1
     return counts
 

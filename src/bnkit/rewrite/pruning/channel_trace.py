@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -145,9 +145,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._read(name, given, before, args)
         found = self._follow(_Call(name, func, list(args), kwargs, given, before, result))
         made = tensors_in(result)
-        is_held = bool(before) and all(layout.is_held for layout in before)
+        # A number that a function takes as a tensor.
+        is_held = name == "scalar_tensor" or (bool(before) and all(x.is_held for x in before))
+        passed: frozenset[tuple[int, str]] = frozenset()
+        if name not in _PRODUCTS and "batch_norm" not in name:
+            passed = passed.union(*(layout.inexact for layout in before))
         for number, tensor in enumerate(made):
-            layout = found[number] if number < len(found) else None
+            layout = found[number] if number < len(found) else Layout((None,) * tensor.dim())
+            layout = replace(layout, inexact=layout.inexact | passed)
             self._store(tensor, layout, is_held, is_written=any(tensor is t for t in given))
         self._pin_written(func, args, made)
         return result
@@ -166,10 +171,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if not self._in_training or reader not in readers:
                     readers.append(reader)
 
-    def _store(
-        self, tensor: Tensor, layout: Layout | None, is_held: bool, *, is_written: bool
-    ) -> None:
-        if layout is None or len(layout.axes) != tensor.dim():
+    def _store(self, tensor: Tensor, layout: Layout, is_held: bool, *, is_written: bool) -> None:
+        if len(layout.axes) != tensor.dim():
             layout = Layout((None,) * tensor.dim())
         axes = tuple(
             axis if axis is not None and len(axis) == size and size > 1 else None
@@ -178,10 +181,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for axis, kept in zip(layout.axes, axes, strict=True):
             if kept is None:
                 self.labels.keep(axis, "its channels could not be followed")
-        new = Layout(axes, layout.constant, is_held, layout.made_by)
+        new = replace(layout, axes=axes, is_held=is_held)
         dim = new.channel_axis
         if new.constant is not None and (dim is None or len(new.constant) != tensor.shape[dim]):
-            new = Layout(axes, None, is_held, layout.made_by)
+            new = replace(new, constant=None)
         storage = tensor.untyped_storage()._cdata
         others = self._by_storage.setdefault(storage, [])
         if is_written:  # what other views hold is no longer what it was
@@ -241,7 +244,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _pointwise(self, call: _Call) -> Layout:
         axes = self._functions.pointwise([tensor.shape for tensor in call.given], call.before)
         layout = Layout(tuple(axes))
-        if call.name in NOT_CONSTANT:
+        made = call.result[0] if isinstance(call.result, tuple) else call.result
+        is_rounded = isinstance(made, Tensor) and made.dtype not in (torch.bool, *_REAL)
+        if call.name in NOT_CONSTANT or is_rounded:
             return layout
         return layout.with_axes(axes, self._constant(call.func, call.args, call.kwargs, layout))
 
@@ -297,7 +302,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 back = len(known.axes) - known.channel_axis
                 if back == len(layout.axes) - dim:
                     hidden = hidden | known.constant.isnan()
-                    return known.constant.clone()
+                    held = known.constant
+                    return held.clone() if value.dtype != torch.bool else held.bool()
             if value.numel() == 1 and known.is_held:
                 return value.detach().cpu().double().reshape(())
             hidden = torch.ones_like(hidden)
@@ -312,7 +318,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except Exception:
             return unknown(len(axis))
         found = found[0] if isinstance(found, tuple) else found
-        if not isinstance(found, Tensor) or not found.is_floating_point():
+        if not isinstance(found, Tensor) or found.is_complex():
             return None
         return found.double().expand(len(axis)).masked_fill(hidden, torch.nan)
 
@@ -335,4 +341,5 @@ _PRODUCTS: dict[str, Callable[[_Watch, Sequence[Any]], Layout | None]] = {
     "mm": _Watch._mm,
     "addmm": _Watch._addmm,
 }
+_REAL = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _SEVERAL = {"split", "split_with_sizes", "unbind"}

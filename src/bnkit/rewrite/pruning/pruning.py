@@ -21,10 +21,12 @@ from bnkit.rewrite.pruning.channel_trace import ChannelTrace
 from bnkit.rewrite.pruning.pruning_report import Pruning, multiply_adds, parameter_count
 from bnkit.rewrite.pruning.removal_check import RemovalCheck, find_failing
 from bnkit.rewrite.result import Skipped
+from bnkit.rewrite.rewrite_arguments import refuse_unusable
 
 _BY = (SCALE, NORM, RANDOM)
 _SCOPES = ("global", "layer")
 _SHOWN = 5
+_SEEN = "channels are followed by running the network once"
 _OPTIMIZER = (
     "an optimizer that was built before holds the old parameters: build a new one to fine-tune"
 )
@@ -32,7 +34,7 @@ _OPTIMIZER = (
 
 def prune(
     model: nn.Module,
-    example_args: Example,
+    example_args: Example | None = None,
     *,
     amount: float,
     by: str = SCALE,
@@ -54,19 +56,21 @@ def prune(
     A removed channel whose batch norm has γ = 0 still outputs act(β). What such constants
     contribute to a layer that takes them in is added to that layer's bias; to the running mean of
     the batch norm after it, if it has none; or it gets a bias. That is exact but for zero padding,
-    inside whose border the constant never stood. A channel with γ ≠ 0 is replaced by the same
+    inside whose border the constant never stood, and for transposed convolutions that spread it
+    unevenly; `.notes` says where. A channel with γ ≠ 0 is replaced by the same
     constant; one without a batch norm by its layer's bias.
 
     Args:
         model: any network.
-        example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
-            or keyword arguments in a mapping.
+        example_args: the input of one forward, which is required: a tensor, positional arguments
+            in a tuple or list, or keyword arguments in a mapping.
         amount: share of the channels that could be removed, in (0, 1); rounded down.
         by: "scale": lowest mean |γ| first, over the batch norms that scale the channel; "norm":
             lowest L2 norm of the weights that make it, averaged over the layers that do; "random".
         layers: paths or patterns of the conv and linear layers whose output channels may go;
             None for all.
-        scope: "global": ranked over all layers; "layer": the same share of each.
+        scope: "global": ranked over all layers, where of channels that tie an equal share of each
+            layer goes; "layer": the same share of each.
         seed: for `by="random"`.
         round_to: of each layer that is pruned, a multiple of so many channels stays.
         minimum: at least so many channels stay in each layer.
@@ -88,6 +92,8 @@ def prune(
         for `by="scale"`.
     """
     _refuse_arguments(amount, by, scope, seed=seed, round_to=round_to, minimum=minimum)
+    refuse_unusable("prune", model, example_args, layers, _SEEN)
+    assert example_args is not None
     as_call(example_args)
     refuse_uninitialized(model)
     _refuse_scripted(model)
@@ -258,10 +264,16 @@ def _say_absorption(result: Pruning, absorbed: Absorption, pads_with_zeros: bool
             f"zero padding: in {_listed(absorbed.padded)} the constants of removed channels are "
             "exact inside and not at the border"
         )
+    if absorbed.uneven:
+        result.notes.append(
+            f"absorbed on average, not exact: in {_listed(absorbed.uneven)} a transposed "
+            "convolution spreads the constants of removed channels unevenly"
+        )
     if absorbed.unknown:
         result.notes.append(
             f"not absorbed: {_listed(absorbed.unknown)} took in removed channels that are no "
-            "constant, such as the product with a gate"
+            "constant, such as the product with a gate, or could not be followed as one, such as "
+            "through a reshape that spreads them over two axes"
         )
 
 

@@ -35,6 +35,20 @@ class Pruning(Rewrite):
     channels: dict[str, tuple[int, int]] = field(default_factory=dict)
     amount: float = 0.0
 
+    def report(self) -> dict[str, Any]:
+        """Return the numbers, as values for JSON."""
+        return {
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "multiply_adds_before": self.multiply_adds_before,
+            "multiply_adds_after": self.multiply_adds_after,
+            "amount": self.amount,
+            "channels": {
+                path: {"before": before, "after": after}
+                for path, (before, after) in self.channels.items()
+            },
+        }
+
     def __str__(self) -> str:
         lines = [
             _shrunk("parameters", self.parameters_before, self.parameters_after),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from bnkit.errors import RewriteError
 from bnkit.inspection.nested_tensors import tensors_in
 from bnkit.inspection.trace import Example, as_call
 from bnkit.rewrite.edits import Edits
@@ -39,6 +40,9 @@ class RemovalCheck:
         example: what its forward takes.
         products: of its trace.
 
+    Raises:
+        RewriteError: the outputs on the example hold nothing that could be compared.
+
     Cost: for each question, four to eight forwards, in float64 where the model runs in it, on
         copies of the model.
     """
@@ -50,11 +54,13 @@ class RemovalCheck:
         try:
             double = copied(model).double()
             example = _pytree.tree_map(_double, example)
-            _outputs(double, example, training=False)
+            outputs = _outputs(double, example, training=False)
         except Exception:
             self._tolerance = _OWN_DTYPE
+            outputs = _outputs(model, self._example, training=False)
         else:
             self._models, self._example = [double], example
+        _refuse_incomparable(outputs)
         self._models.append(_drawn(copy.deepcopy(self._models[0])))
 
     def failure(self, groups: Sequence[ChannelGroup], removed: Sequence[Sequence[int]]) -> str:
@@ -157,6 +163,24 @@ def _outputs(model: nn.Module, example: Example, *, training: bool, seed: int = 
     with followed_mode(model, example, training=training):
         torch.manual_seed(seed)
         return [tensor.detach().clone() for tensor in tensors_in(model(*args, **kwargs))]
+
+
+def _refuse_incomparable(outputs: Sequence[Tensor]) -> None:
+    """Raise if an output holds NaN alone, or all together no finite value: all would be alike."""
+    held = [tensor for tensor in outputs if tensor.numel()]
+    what = ""
+    if outputs and not held:
+        what = "the outputs on the example hold no values"
+    elif any(bool(tensor.isnan().all()) for tensor in held):
+        what = "an output on the example holds NaN alone"
+    elif held and not any(bool(tensor.isfinite().any()) for tensor in held):
+        what = "the outputs on the example hold no finite value"
+    if what:
+        raise RewriteError(
+            f"{what}, so nothing can be compared",
+            required="outputs with finite values: what is removed is proved on them",
+            remedy="Give an example as the network was trained on, or mend its weights",
+        )
 
 
 def _double(value: Any) -> Any:
