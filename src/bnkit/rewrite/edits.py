@@ -47,7 +47,7 @@ def rewriting(
     rewrite._earlier = past_of(model)
     keys = list(rewrite.model.state_dict())
     try:
-        yield Edits(rewrite)
+        yield Edits(rewrite, model)
         after = list(rewrite.model.state_dict())
         rewrite.added_keys = tuple(key for key in after if key not in set(keys))
         rewrite.removed_keys = tuple(key for key in keys if key not in set(after))
@@ -62,10 +62,12 @@ class Edits:
 
     Attributes:
         rewrite: what is filled: changes, skipped, steps, and the way back.
+        given: the model that the rewrite was given, which is not changed if a copy is.
     """
 
-    def __init__(self, rewrite: Rewrite) -> None:
+    def __init__(self, rewrite: Rewrite, given: nn.Module | None = None) -> None:
         self.rewrite = rewrite
+        self.given = rewrite.model if given is None else given
 
     @property
     def model(self) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import nn
 from bnkit.errors import RewriteError
 from bnkit.inspection.trace import Example
 from bnkit.rewrite.acceleration.layer_check import deviation, largest_finite
+from bnkit.rewrite.called_layers import calls_noted
 from bnkit.rewrite.network_run import NetworkRun, run_network
 from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite, Skipped
@@ -39,6 +40,7 @@ class OutputCheck:
         self, model: nn.Module, example: Example | None, modes: Sequence[str] = tuple(_MODES)
     ) -> None:
         self.skipped: list[Skipped] = []
+        self._model = model
         self._example = example
         self._before: dict[str, NetworkRun] = {}
         if example is None:
@@ -104,18 +106,28 @@ class OutputCheck:
         Cost: a forward.
 
         Raises:
-            RewriteError: the changed model returns tensors of other shapes, or raises.
+            RewriteError: the changed model returns tensors of other shapes, or raises; a copy runs
+                layers of the given model, which the rewrite did not change.
         """
         before = self._before.get("eval")
         if before is None:
             return
+        others = {} if rewrite.model is self._model else _modules_beside(self._model, rewrite.model)
         try:
-            after = self._run(rewrite.model, False)
+            with calls_noted(others) as ran:
+                after = self._run(rewrite.model, False)
         except Exception as error:
             raise RewriteError(
                 f"after {rewrite.name} the network raised {type(error).__name__}: {error}",
                 required="one forward in eval mode must run on the example",
             ) from error
+        if ran and rewrite.changes:
+            raise RewriteError(
+                "the copy that was changed runs the given model's layer, which was not",
+                required="a copy must hold all that its forward runs; closures are not copied",
+                remedy="Give inplace=True, or keep the layer as an attribute and not in a closure",
+                where=min(ran) or "(model)",
+            )
         rewrite.difference = largest_difference(before.outputs, after.outputs)
         rewrite.relative_difference = relative_difference(before.outputs, after.outputs)
 
@@ -131,6 +143,12 @@ class OutputCheck:
             nudged=nudged,
             seed=seed,
         )
+
+
+def _modules_beside(model: nn.Module, other: nn.Module) -> dict[nn.Module, str]:
+    """Return module → path for those of a model that another does not hold."""
+    held = set(other.modules())
+    return {module: path for path, module in model.named_modules() if module not in held}
 
 
 def _deviations(one: NetworkRun, other: NetworkRun) -> list[float]:

@@ -219,7 +219,7 @@ def test_groups_are_as_many_as_divide_and_leave_two_values(
     rewrite = bnkit.convert(model, "group", example_args=x, groups=most)
     fitting = [
         number
-        for number in range(1, min(most, channels) + 1)
+        for number in range(1, min(most, max(channels // 2, 1)) + 1)
         if channels % number == 0 and channels // number * side**2 > 1
     ]
     if not fitting:

@@ -50,8 +50,8 @@ def convert(
     - "bnkit", "torch": bnkit's or torch's BatchNorm1d, 2d or 3d; the same, in both modes.
     - "frozen": the same layer, constant: γ, β and statistics, also after `train()`; the same in
       eval mode.
-    - "group": GroupNorm with the largest number of groups that divides C, up to `groups`; it has to
-      be retrained.
+    - "group": GroupNorm with the largest number of groups that divides C, up to `groups` and C/2;
+      it has to be retrained.
     - "layer": GroupNorm with one group, over channels and places, γ and β per channel; it has to be
       retrained. Over (N, C) that is `nn.LayerNorm(C)`.
     - "instance": InstanceNorm1d, 2d or 3d without running statistics; it has to be retrained.
@@ -194,7 +194,7 @@ class _Conversion:
             if self.is_exact:
                 check = check_of_network(model, self.example)
             else:
-                check = OutputCheck(model, self.example, ["eval"])
+                check = OutputCheck(edits.given, self.example, ["eval"])
         candidates = find_candidates(model, norms, traces)
         if self.optimizer is not None:
             self._refuse_stranger(candidates)

@@ -140,9 +140,12 @@ def _to_layer(edits: Edits, norm: Candidate, _: int) -> str:
 
 
 def _groups(norm: Candidate, most: int) -> int:
-    """Return the largest number of groups that divides C and leaves each two values or more."""
+    """Return the largest number of groups that divides C and leaves each two values or more.
+
+    Groups have two channels at least where C allows it: groups of one are instance norm.
+    """
     channels, values = norm.layer.num_features, norm.values_per_channel
-    for number in range(min(most, channels), 0, -1):
+    for number in range(min(most, max(channels // 2, 1)), 0, -1):
         if channels % number == 0 and (values is None or channels // number * values > 1):
             return number
     raise Refusal(
