@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -69,7 +70,7 @@ def test_version_and_help(bnkit: Bnkit) -> None:
 def test_list_and_show(bnkit: Bnkit) -> None:
     code, out, _ = bnkit("study", "list")
     assert code == 0
-    assert "digits  Handwritten digits" in out
+    assert re.search(r"^digits +Handwritten digits", out, flags=re.MULTILINE)
     assert "digits" in [
         row["name"] for row in json.loads(bnkit("study", "list", "--format", "json")[1])
     ]

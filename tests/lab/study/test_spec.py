@@ -130,6 +130,7 @@ def test_ids_are_distinct_and_repeatable() -> None:
         {"training.schedule": "cosine"},
         {"training.weight_decay": 0.1},
         {"training.accumulate": 2},
+        {"training.reference_batch": 16},
         {"training.precision": "float64"},
         {"training.early_stopping": {"patience": 3}},
     ],

@@ -190,3 +190,10 @@ def test_divergence_is_judged_over_an_epochs_worth_of_batches() -> None:
     result = run(network(), settings(epochs=None, steps=13), loss_function=loss)
     assert result.checkpoints[-1].train_loss > result.checkpoints[0].train_loss
     assert result.diverged_step is None
+
+
+def test_a_reference_batch_trains_as_its_learning_rate_does() -> None:
+    scaled = run(network(), settings(reference_batch=32))
+    halved = run(network(), settings(optimizer={"name": "sgd", "lr": 0.05}))
+    assert scaled.checkpoints == halved.checkpoints
+    assert scaled.checkpoints != run(network(), settings()).checkpoints

@@ -50,3 +50,14 @@ def test_steps_of_an_epoch_of_50_in_batches_of_16(
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("reference", "batch_size", "accumulate", "expected"),
+    [(None, 8, 1, 0.1), (32, 32, 1, 0.1), (32, 8, 1, 0.025), (32, 64, 2, 0.4)],
+)
+def test_the_rate_is_proportional_to_the_examples_of_a_step(
+    reference: int | None, batch_size: int, accumulate: int, expected: float
+) -> None:
+    given = settings(reference_batch=reference, accumulate=accumulate)
+    assert given.for_batch_size(batch_size).optimizer.lr == pytest.approx(expected, rel=1e-12)

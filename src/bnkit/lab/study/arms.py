@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.errors import NetworkError, RewriteError
 from bnkit.lab.study.arm_names import NORMS
-from bnkit.rewrite import Rewrite, remove
+from bnkit.rewrite import Rewrite, convert, remove
+from bnkit.rewrite.conversion.norm_candidate import Candidate, find_candidates
+from bnkit.rewrite.edits import rewriting
 
+# Wu and He 2018, table 3: 32 groups were best.
+_MOST_GROUPS = 32
 
-def _as_given(network: nn.Module, _: Tensor) -> Rewrite:
-    return Rewrite(network)
-
-
-def _without_batch_norm(network: nn.Module, example: Tensor) -> Rewrite:
-    return remove(network, example, inplace=True)
-
-
-_REWRITES: dict[str, Callable[[nn.Module, Tensor], Rewrite]] = {
-    "batch": _as_given,
-    "none": _without_batch_norm,
-}
-assert set(_REWRITES) == set(NORMS)
+ArmRewrite = Callable[[nn.Module, Tensor, str], Rewrite]
 
 
 def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewrite:
@@ -36,10 +30,13 @@ def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewr
         name: the network's name, for messages.
 
     Raises:
-        NetworkError: the network has no batch norm, or cannot be rewritten with proof.
+        NetworkError: the network has no batch norm, or one that the arm cannot rewrite; all of
+            them are rewritten, or none.
     """
+    module, _, function = NORMS[norm].home.rpartition(":")
+    rewrite: ArmRewrite = getattr(import_module(module), function)
     try:
-        return _REWRITES[norm](network, example)
+        return rewrite(network, example, norm)
     except RewriteError as error:
         raise NetworkError(
             f"{error.where}: {error.given}" if error.where else error.given,
@@ -47,6 +44,91 @@ def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewr
             remedy=error.remedy or "There is nothing to compare: name a network with batch norms",
             where=f"network {name}, arm norm {norm!r}",
         ) from error
+
+
+def as_given(network: nn.Module, *_: Tensor | str) -> Rewrite:
+    """Leave the network as it is."""
+    return Rewrite(network)
+
+
+def without_batch_norm(network: nn.Module, example: Tensor, _: str) -> Rewrite:
+    """Remove the batch norms."""
+    return remove(network, example, inplace=True)
+
+
+def converted(network: nn.Module, example: Tensor, norm: str) -> Rewrite:
+    """Turn every batch norm into the kind of layer that `norm` names.
+
+    Raises:
+        RewriteError: a batch norm was left as it is, or is called as a function.
+    """
+    before = _batch_norms(network)
+    groups = _most_groups(before) if norm == "group" else _MOST_GROUPS
+    rewrite = convert(network, norm, example_args=example, inplace=True, groups=groups)
+    changed = {change.path for change in rewrite.changes}
+    left = {
+        item.path: item.reason
+        for item in rewrite.skipped
+        if item.path not in changed
+        and (item.path in before or "calls batch norm as a function" in item.reason)
+    }
+    if left:
+        raise not_applied(left, norm)
+    return rewrite
+
+
+def without_scale(network: nn.Module, _: Tensor, norm: str) -> Rewrite:
+    """Take γ and β from every batch norm.
+
+    Raises:
+        RewriteError: there is no batch norm with γ or β, or one whose class may need them.
+    """
+    candidates = find_candidates(network, _batch_norms(network), None)
+    scaled = [found for found in candidates if found.layer.affine]
+    if not scaled:
+        raise RewriteError(
+            "the network has no batch norm with γ and β", required="at least one to take them from"
+        )
+    reasons = {found.path: _why_scale_stays(found) for found in scaled}
+    left = {path: reason for path, reason in reasons.items() if reason}
+    if left:
+        raise not_applied(left, norm)
+    with rewriting("without-scale", network, inplace=True) as edits:
+        for found in scaled:
+            edits.set_parameter(found.layer, "weight", None)
+            edits.set_parameter(found.layer, "bias", None)
+            edits.set_attribute(found.layer, "affine", False)
+            edits.changed(found.path, "γ and β taken away: they stay 1 and 0")
+    return edits.rewrite
+
+
+def not_applied(left: dict[str, str], norm: str) -> RewriteError:
+    """Return the error for batch norms that an arm cannot rewrite: path → why, as a clause."""
+    path, reason = next(iter(left.items()))
+    more = f" ({len(left)} layers in all)" if len(left) > 1 else ""
+    return RewriteError(
+        f"{reason}{more}",
+        required="an arm rewrites all of the network's batch norms, or none of them",
+        remedy=f'Leave out the arm of norm = "{norm}", or name another network',
+        where=path or "(model)",
+    )
+
+
+def _batch_norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    """Return path → batch norm, each once."""
+    return {path: m for path, m in network.named_modules() if isinstance(m, _BatchNorm)}
+
+
+def _most_groups(norms: dict[str, _BatchNorm]) -> int:
+    """Return 32, or fewer, so that groups have two channels: of one each it is instance norm."""
+    fewest = min((layer.num_features for layer in norms.values()), default=_MOST_GROUPS)
+    return max(1, min(_MOST_GROUPS, fewest // 2))
+
+
+def _why_scale_stays(found: Candidate) -> str:
+    if found.is_frozen:
+        return "it is frozen"
+    return found.own
 
 
 def arm_notes(arm: str, rewrite: Rewrite) -> list[str]:

@@ -59,6 +59,7 @@ def train(
         loss_function: (logits, labels) → scalar mean.
         on_checkpoint: called with the steps taken after each checkpoint.
     """
+    settings = settings.for_batch_size(batch_size)
     computation = Computation.of(settings)
     first = untrained(network, train_split, test_split, batch_size, loss_function, computation)
     run, cut = TrainingRun([first]), (len(train_split), batch_size, drop_last)

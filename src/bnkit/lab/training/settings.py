@@ -119,6 +119,8 @@ class TrainingSettings(_Table):
         epochs: passes over the training images. Give this or `steps`.
         steps: optimizer steps. Give this or `epochs`.
         optimizer: `{ name = "sgd", lr = 0.01, momentum = 0.9 }`, or `adam`, or `adamw`.
+        reference_batch: the batch size that `lr` is meant for: the rate is `lr` times the examples
+            of a step over this number. None takes `lr` as it is.
         schedule: how the learning rate changes; it depends on the step alone.
         weight_decay: of all weights but those of normalization layers.
         decay_norm: whether γ and β of normalization layers decay too.
@@ -138,6 +140,7 @@ class TrainingSettings(_Table):
     epochs: Count | None = None
     steps: Count | None = None
     optimizer: OptimizerSettings
+    reference_batch: Count | None = None
     schedule: ScheduleSettings = Field(default_factory=ConstantSchedule)
     weight_decay: NotNegative = 0.0
     decay_norm: Flag = False
@@ -183,6 +186,19 @@ class TrainingSettings(_Table):
         if self.decay_norm and self.weight_decay == 0:
             raise ValueError("training.decay_norm = true needs training.weight_decay > 0")
         return self
+
+    def for_batch_size(self, batch_size: int) -> Self:
+        """Return the settings with the learning rate that batches of this size are trained with.
+
+        lr · batch_size · accumulate / reference_batch
+
+        Source: Goyal et al. 2017, the linear scaling rule.
+        """
+        if self.reference_batch is None:
+            return self
+        share = batch_size * self.accumulate / self.reference_batch
+        optimizer = self.optimizer.model_copy(update={"lr": self.optimizer.lr * share})
+        return self.model_copy(update={"optimizer": optimizer, "reference_batch": None})
 
     def steps_per_epoch(self, examples: int, batch_size: int, drop_last: bool) -> int:
         """Return the optimizer steps of one pass over `examples` training images."""
