@@ -181,7 +181,8 @@ def test_a_file_is_replayed_on_a_fresh_model(given: Given, tmp_path: Path) -> No
         return
     rewrite.save(file)
     loaded = bnkit.load(given.build(), file)
-    assert loaded.changes == rewrite.changes
+    # What the model had been through before, as the case's preparation, is replayed too.
+    assert loaded.changes[len(loaded.changes) - len(rewrite.changes) :] == rewrite.changes
     assert loaded.model.state_dict().keys() == rewrite.model.state_dict().keys()
     assert_same_outputs(loaded.model, rewrite.model, given.example)
     grads = {n: p.requires_grad for n, p in rewrite.model.named_parameters()}

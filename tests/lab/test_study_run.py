@@ -294,6 +294,7 @@ def _processes_with(variable: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow  # half a minute: it starts and kills the study several times
 def test_killed_in_the_middle_and_started_again(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(KILLED)

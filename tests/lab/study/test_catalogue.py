@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,15 @@ def distinct(trials: list[PlannedTrial]) -> list[PlannedTrial]:
     return [trial for group in by_arm.values() for trial in (group[0], group[-1])]
 
 
-@pytest.mark.parametrize("quick", [False, True], ids=["full", "quick"])
-@pytest.mark.parametrize("name", study_names())
+# Six sizes of batch in five arms, each built at its first and last grid point.
+LONG = ("batch-sizes", False)
+CASES = [
+    pytest.param(*case, marks=[pytest.mark.slow] if case == LONG else [])
+    for case in product(study_names(), (False, True))
+]
+
+
+@pytest.mark.parametrize(("name", "quick"), CASES)
 def test_networks_build_and_arms_apply(name: str, quick: bool) -> None:
     for trial in distinct(plan(resolve(find_study(name), quick=quick))):
         check_job(TrialJob("x", trial), dataset_of(trial.settings.data))
