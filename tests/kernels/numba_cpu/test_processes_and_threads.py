@@ -77,7 +77,7 @@ def test_a_forked_child_works_on_one_thread() -> None:
     assert printed.split() == ["0"]
 
 
-@pytest.mark.parametrize("kind", [pytest.param("a file", marks=pytest.mark.slow), "damaged"])
+@pytest.mark.parametrize("kind", ["a file", pytest.param("damaged", marks=pytest.mark.slow)])
 def test_a_cache_that_cannot_be_used_costs_time_and_nothing_else(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "cache"
     if kind == "a file":
