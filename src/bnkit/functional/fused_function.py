@@ -41,9 +41,7 @@ class FusedFunction(torch.autograd.Function):
         kernel: FusingKernel,
     ) -> Tensor:
         """Return y; in training, move the running statistics."""
-        # An activation's output tells where it passes gradients; without a residual, x does too.
-        reads_y = residual is not None and activation is not None
-        y, statistics, mask = kernel.fused_forward(
+        y, statistics = kernel.fused_forward(
             x,
             weight,
             bias,
@@ -55,12 +53,12 @@ class FusedFunction(torch.autograd.Function):
             eps=eps,
             activation=activation,
             negative_slope=negative_slope,
-            keeps_mask=reads_y and any(ctx.needs_input_grad[:4]),
         )
-        kept_y = y if reads_y else None
+        # An activation's output tells where it passes gradients; without a residual, x does too.
+        kept_y = y if residual is not None and activation is not None else None
         # The bias is needed to find on which side of the activation x lies, or to know its dtype.
         is_needed = (activation is not None and residual is None) or weight is None
-        ctx.save_for_backward(x, weight, bias if is_needed else None, kept_y, statistics, mask)
+        ctx.save_for_backward(x, weight, bias if is_needed else None, kept_y, statistics)
         ctx.has_residual = residual is not None
         ctx.options = training, eps, activation, negative_slope, kernel
         return y
@@ -68,7 +66,7 @@ class FusedFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
         """Return the gradients of x, weight, bias and residual."""
-        x, weight, bias, y, statistics, mask = ctx.saved_tensors
+        x, weight, bias, y, statistics = ctx.saved_tensors
         training, _, activation, negative_slope, kernel = ctx.options
         wanted = ctx.needs_input_grad[:4]
         # A batch of gradients, too, is followed by torch's operators.
@@ -85,7 +83,6 @@ class FusedFunction(torch.autograd.Function):
                 uses_batch_statistics=training,
                 activation=activation,
                 negative_slope=negative_slope,
-                mask=mask,
                 output_mask=wanted,
             )
         return (*found, None, None, None, None, None, None, None, None)
@@ -100,7 +97,7 @@ def _differentiable_gradients(
     ctx: Any, grad_output: Tensor, wanted: tuple[bool, bool, bool, bool]
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients in operators of torch, which autograd can follow."""
-    x, weight, bias, y, (mean, var, invstd), _ = ctx.saved_tensors
+    x, weight, bias, y, (mean, var, invstd) = ctx.saved_tensors
     training, eps, activation, negative_slope, _ = ctx.options
     if activation is not None:
         if y is None:

@@ -204,18 +204,10 @@ class Kernel(Protocol):
 
 
 class FusedForwardResult(NamedTuple):
-    """The output, and what the backward is given.
-
-    Attributes:
-        y: the output.
-        statistics: those that x was normalized with: mean, var, invstd in rows.
-        mask: where the activation passes gradients, in a form of the kernel's own; None if it was
-            not asked for, or the kernel keeps none for such an x.
-    """
+    """The output, and the statistics that x was normalized with: mean, var, invstd in rows."""
 
     y: Float[Tensor, "N C *S"]
     statistics: Float[Tensor, "3 C"]
-    mask: Tensor | None = None
 
 
 class FusedGradients(NamedTuple):
@@ -251,7 +243,6 @@ class FusingKernel(Kernel, Protocol):
         eps: float,
         activation: str | None = None,
         negative_slope: float = 0.0,
-        keeps_mask: bool = False,
     ) -> FusedForwardResult:
         """Return y = activation((x − mean)·invstd·weight + bias + residual), and the statistics.
 
@@ -266,8 +257,6 @@ class FusingKernel(Kernel, Protocol):
             eps: added to the variance.
             activation: one of `fused_activations`, or None.
             negative_slope: of "leaky_relu"; not negative where there is a residual.
-            keeps_mask: whether to return where the activation passes gradients, which takes the
-                backward less time to read than y.
         """
 
     @abstractmethod
@@ -283,7 +272,6 @@ class FusingKernel(Kernel, Protocol):
         uses_batch_statistics: bool,
         activation: str | None = None,
         negative_slope: float = 0.0,
-        mask: Tensor | None = None,
         output_mask: tuple[bool, bool, bool, bool] = (True, True, True, True),
     ) -> FusedGradients:
         """Return the gradients of x, weight, bias and residual.
@@ -294,7 +282,6 @@ class FusingKernel(Kernel, Protocol):
             y: its output, where it had a residual and an activation; else None.
             statistics: what the forward returned.
             uses_batch_statistics, activation, negative_slope: as of the forward.
-            mask: what the forward returned with `keeps_mask`, or None; in its place y is read.
             output_mask: which of x, weight, bias and residual need a gradient.
         """
 

@@ -82,7 +82,7 @@ def test_both_gradients_and_nothing_beside_them(case: str, monkeypatch: pytest.M
     x = x_of(case)
     residual, grad_output = (drawn(tuple(x.shape), x.dtype).flip(axis) for axis in (0, 1))
     weight, bias = (drawn((x.shape[1],), torch.float32, mean=mean) for mean in (1.0, 0.0))
-    y, statistics, _ = numba().fused_forward(
+    y, statistics = numba().fused_forward(
         x, weight, bias, None, None, residual, uses_batch_statistics=True, eps=1e-5,
         activation="relu",
     )  # fmt: skip

@@ -11,12 +11,6 @@ from typing import Any
 
 from numba.extending import overload, register_jitable
 
-from bnkit.kernels.numba_cpu.activation_mask import (
-    has_mask,
-    mask_of_row,
-    through_mask,
-    write_mask,
-)
 from bnkit.kernels.numba_cpu.arithmetic import (
     activate,
     add,
@@ -85,14 +79,10 @@ def _add_statistics(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -
 
 
 @register_jitable(**COMPILE_OPTIONS)
-def _gradient(
-    block: Any, i: int, n: int, c: int, xmu: Any, scale: Any, shift: Any, slope: Any
-) -> Any:
-    """Return dy behind the activation, from index i on: row n, channel c."""
+def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
+    """Return dy behind the activation, from index i on."""
     prefetch_far(block, slot(block, Slot.GRAD_OUTPUT), i)
     dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
-    if has_mask(block):
-        return through_mask(block, dy, mask_of_row(block, n), c, slope)
     if not has_residual(block):
         return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
     prefetch_far(block, slot(block, Slot.Y), i)
@@ -114,7 +104,7 @@ def _add_gradients(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) ->
                 at = i + row * channels
                 prefetch_far(block, x, at)
                 v = subtract(load(block, x, at), high)
-                dy = _gradient(block, at, n + row, c, v, scale, shift, slope)
+                dy = _gradient(block, at, v, scale, shift, slope)
                 s, q = add(s, dy), multiply_add(dy, v, q)
             poke(block, room, c, s)
             poke(block, room, stride + c, q)
@@ -143,13 +133,10 @@ def _add_part_of_statistics(block: Any, n0: int, n1: int, c: int, count: int, ro
 
 @register_jitable(**COMPILE_OPTIONS)
 def _gradient_of_part(
-    block: Any, n: int, c: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
+    block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
 ) -> Any:
-    """Return dy behind the activation of `count` values of row n from channel c on, and zeros."""
-    i = n * slot(block, Slot.C) + c
+    """Return dy behind the activation of `count` values from index i on, and zeros."""
     dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
-    if has_mask(block):
-        return through_mask(block, dy, mask_of_row(block, n), c, slope)
     if has_residual(block):
         y = load_first(block, slot(block, Slot.Y), i, count)
         return through_activation(block, dy, y, slope)
@@ -168,7 +155,7 @@ def _add_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int, roo
     for n in range(n0, n1):
         i = n * channels + c
         v = subtract(load_first(block, x, i, count), high)
-        dy = _gradient_of_part(block, n, c, count, v, scale, shift, slope)
+        dy = _gradient_of_part(block, i, count, v, scale, shift, slope)
         s, q = add(s, dy), multiply_add(dy, v, q)
     poke(block, room, c, s)
     poke(block, room, stride + c, q)
@@ -213,18 +200,13 @@ def _choose_write_rows(block: Any, n0: int, n1: int, c0: int, c1: int) -> Any:
 
 
 @register_jitable(**COMPILE_OPTIONS)
-def _write_y_at(
-    block: Any, i: int, n: int, c: int, high: Any, scale: Any, shift: Any, slope: Any
-) -> None:
+def _write_y_at(block: Any, i: int, high: Any, scale: Any, shift: Any, slope: Any) -> None:
     prefetch_far(block, slot(block, Slot.X), i)
     value = multiply_add(subtract(load(block, slot(block, Slot.X), i), high), scale, shift)
     if has_residual(block):
         prefetch_far(block, slot(block, Slot.RESIDUAL), i)
         value = add(value, load(block, slot(block, Slot.RESIDUAL), i))
-    value = activate(block, value, slope)
-    write_output(block, slot(block, Slot.Y), i, value)
-    if has_mask(block):
-        write_mask(block, mask_of_row(block, n), c, value)
+    write_output(block, slot(block, Slot.Y), i, activate(block, value, slope))
 
 
 def _write_y(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
@@ -238,15 +220,13 @@ def _write_y(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
             scale = peek(block, coefficients, stride + c)
             shift = peek(block, coefficients, 2 * stride + c)
             for row in range(rows_at_once(block)):
-                _write_y_at(block, i + row * channels, n + row, c, high, scale, shift, slope)
+                _write_y_at(block, i + row * channels, high, scale, shift, slope)
 
 
 @register_jitable(**COMPILE_OPTIONS)
 def _write_gradient_at(
     block: Any,
     i: int,
-    n: int,
-    c: int,
     high: Any,
     scale: Any,
     shift: Any,
@@ -257,7 +237,7 @@ def _write_gradient_at(
     grad_residual = slot(block, Slot.GRAD_RESIDUAL)
     prefetch_far(block, slot(block, Slot.X), i)
     xmu = subtract(load(block, slot(block, Slot.X), i), high)
-    dy = _gradient(block, i, n, c, xmu, scale, shift, slope)
+    dy = _gradient(block, i, xmu, scale, shift, slope)
     if has_residual(block) and grad_residual != 0:
         write_output(block, grad_residual, i, dy)
     # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
@@ -281,16 +261,7 @@ def _write_gradients(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
             constant = peek(block, coefficients, 4 * stride + c)
             for row in range(rows_at_once(block)):
                 _write_gradient_at(
-                    block,
-                    i + row * channels,
-                    n + row,
-                    c,
-                    high,
-                    scale,
-                    shift,
-                    projection,
-                    constant,
-                    slope,
+                    block, i + row * channels, high, scale, shift, projection, constant, slope
                 )
 
 
@@ -316,10 +287,7 @@ def _write_part_of_y(block: Any, n0: int, n1: int, c: int, count: int) -> None:
         value = multiply_add(subtract(load_first(block, x, i, count), high), scale, shift)
         if has_residual(block):
             value = add(value, load_first(block, residual, i, count))
-        value = activate(block, value, slope)
-        store_first(block, y, i, count, value)
-        if has_mask(block):
-            write_mask(block, mask_of_row(block, n), c, value)
+        store_first(block, y, i, count, activate(block, value, slope))
 
 
 def _write_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int) -> None:
@@ -335,7 +303,7 @@ def _write_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int) -
     for n in range(n0, n1):
         i = n * slot(block, Slot.C) + c
         xmu = subtract(load_first(block, slot(block, Slot.X), i, count), high)
-        dy = _gradient_of_part(block, n, c, count, xmu, scale, shift, slope)
+        dy = _gradient_of_part(block, i, count, xmu, scale, shift, slope)
         if has_residual(block) and grad_residual != 0:
             store_first(block, grad_residual, i, count, dy)
         if slot(block, Slot.M) != 0:

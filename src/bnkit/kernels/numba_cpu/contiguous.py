@@ -11,11 +11,6 @@ from typing import Any
 
 from numba.extending import overload, register_jitable
 
-from bnkit.kernels.numba_cpu.activation_mask import (
-    has_mask,
-    mask_of_row,
-    write_mask,
-)
 from bnkit.kernels.numba_cpu.arithmetic import (
     activate,
     add,
@@ -28,12 +23,8 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     multiply_add,
     smaller,
     subtract,
+    through_activation,
     total,
-)
-from bnkit.kernels.numba_cpu.contiguous_gradient import (
-    gradient_at,
-    gradient_of_part,
-    prefetch_for_gradient,
 )
 from bnkit.kernels.numba_cpu.memory import (
     add_double,
@@ -166,6 +157,36 @@ def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, 
     poke(block, room, place + width, add(add(q0, q1), add(q2, q3)))
 
 
+@register_jitable(**COMPILE_OPTIONS)
+def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
+    """Return dy behind the activation, from index i on."""
+    dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
+    if has_residual(block):
+        return through_activation(block, dy, load(block, slot(block, Slot.Y), i), slope)
+    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _prefetch_for_gradient(block: Any, i: int) -> None:
+    """Ask for what `_gradient` reads, and for x."""
+    prefetch(block, slot(block, Slot.X), i)
+    prefetch(block, slot(block, Slot.GRAD_OUTPUT), i)
+    if has_residual(block):
+        prefetch(block, slot(block, Slot.Y), i)
+
+
+@register_jitable(**COMPILE_OPTIONS)
+def _gradient_of_part(
+    block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
+) -> Any:
+    """Return dy behind the activation of the `count` values from index i on, and zeros."""
+    dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
+    if has_residual(block):
+        y = load_first(block, slot(block, Slot.Y), i, count)
+        return through_activation(block, dy, y, slope)
+    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
+
+
 def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
     """Add Σ dy and Σ dy·(x − high) of `count` values from `row` on to the vectors at `place`."""
     x, width, zeros = slot(block, Slot.X), lanes(block), fill(block, 0.0)
@@ -176,31 +197,29 @@ def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, p
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
     s0, q0 = peek(block, room, place), peek(block, room, place + width)
     s1, q1 = zeros, zeros
-    number = row // slot(block, Slot.S) if has_mask(block) else 0
-    start, mask = number * slot(block, Slot.S), mask_of_row(block, number)
     ahead = _next_row(block)
     end = row + count
     i = row
     while i + 2 * width <= end:
         for line in range(i + ahead, i + ahead + 2 * width, width):
-            prefetch_for_gradient(block, line)
+            _prefetch_for_gradient(block, line)
         v0 = subtract(load(block, x, i), high)
         v1 = subtract(load(block, x, i + width), high)
-        dy0 = gradient_at(block, i, v0, scale, shift, slope, start, mask)
-        dy1 = gradient_at(block, i + width, v1, scale, shift, slope, start, mask)
+        dy0 = _gradient(block, i, v0, scale, shift, slope)
+        dy1 = _gradient(block, i + width, v1, scale, shift, slope)
         s0, s1 = add(s0, dy0), add(s1, dy1)
         q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
         i += 2 * width
     if i + width <= end:
-        prefetch_for_gradient(block, i + ahead)
+        _prefetch_for_gradient(block, i + ahead)
         v0 = subtract(load(block, x, i), high)
-        dy0 = gradient_at(block, i, v0, scale, shift, slope, start, mask)
+        dy0 = _gradient(block, i, v0, scale, shift, slope)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
         i += width
     if i < end:
         rest = end - i
         v0 = keep_first(subtract(load_first(block, x, i, rest), high), rest)
-        dy0 = gradient_of_part(block, i, rest, v0, scale, shift, slope, start, mask)
+        dy0 = _gradient_of_part(block, i, rest, v0, scale, shift, slope)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
     poke(block, room, place, add(s0, s1))
     poke(block, room, place + width, add(q0, q1))
@@ -260,8 +279,6 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int, output: int, besid
     scale = peek_one(block, coefficients, stride + c)
     shift = peek_one(block, coefficients, 2 * stride + c)
     slope = fill(block, double_slot(block, Slot.NEGATIVE_SLOPE))
-    number = row // slot(block, Slot.S) if has_mask(block) else 0
-    start, mask = number * slot(block, Slot.S), mask_of_row(block, number)
     ahead, end = _next_row(block), row + count
     i = row
     part = smaller(values_before_boundary(block, output, row), count)
@@ -270,10 +287,7 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int, output: int, besid
             value = multiply_add(subtract(load_first(block, x, i, part), high), scale, shift)
             if has_residual(block):
                 value = add(value, load_first(block, residual, i, part))
-            value = activate(block, value, slope)
-            store_first(block, output, i, part, value)
-            if has_mask(block):
-                write_mask(block, mask, i - start, value)
+            store_first(block, output, i, part, activate(block, value, slope))
             i += part
         while i + width <= end:
             prefetch_output(block, output, i - ahead)
@@ -282,10 +296,7 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int, output: int, besid
             value = multiply_add(subtract(load(block, x, i), high), scale, shift)
             if has_residual(block):
                 value = add(value, load(block, residual, i))
-            value = activate(block, value, slope)
-            write_output(block, output, i, value)
-            if has_mask(block):
-                write_mask(block, mask, i - start, value)
+            write_output(block, output, i, activate(block, value, slope))
             i += width
         part = end - i
 
@@ -305,15 +316,13 @@ def _write_row_of_gradients(
     has_x, has_beside = output != 0, has_residual(block) and beside != 0
     # Statistics that do not depend on x pass nothing on: not even the NaN of 0·inf.
     is_fixed = slot(block, Slot.M) == 0
-    number = row // slot(block, Slot.S) if has_mask(block) else 0
-    start, mask = number * slot(block, Slot.S), mask_of_row(block, number)
     ahead, end = _next_row(block), row + count
     i = row
     part = smaller(values_before_boundary(block, output if has_x else beside, row), count)
     while i < end:
         if part != 0:
             xmu = subtract(load_first(block, x, i, part), high)
-            dy = gradient_of_part(block, i, part, xmu, scale, shift, slope, start, mask)
+            dy = _gradient_of_part(block, i, part, xmu, scale, shift, slope)
             if has_beside:
                 store_first(block, beside, i, part, dy)
             if not is_fixed:
@@ -323,7 +332,7 @@ def _write_row_of_gradients(
             i += part
         while i + width <= end:
             xmu = subtract(load(block, x, i), high)
-            dy = gradient_at(block, i, xmu, scale, shift, slope, start, mask)
+            dy = _gradient(block, i, xmu, scale, shift, slope)
             if has_beside:
                 prefetch_output(block, beside, i - ahead)
                 write_output(block, beside, i, dy)

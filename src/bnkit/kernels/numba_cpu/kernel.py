@@ -31,13 +31,11 @@ from bnkit.kernels.numba_cpu.passes import (
     bits_of,
     dense,
     doubles,
-    empty_mask,
     empty_or_zeros,
     forward_configuration,
     in_a_row,
     in_layout_of,
     layout_of,
-    mask_slots,
     no_slots,
     run_pass,
 )
@@ -191,7 +189,7 @@ class NumbaKernel(FusingKernel):
         eps: float,
     ) -> ForwardResult:
         """Return x normalized by its own statistics: y = (x − mean)/√(var + eps)·weight + bias."""
-        y, (mean, var, invstd), _ = self.fused_forward(
+        y, (mean, var, invstd) = self.fused_forward(
             x, weight, bias, None, None, None, uses_batch_statistics=True, eps=eps
         )
         return ForwardResult(y, Statistics(mean, var, values_per_channel(x)), invstd)
@@ -237,7 +235,6 @@ class NumbaKernel(FusingKernel):
         eps: float,
         activation: str | None = None,
         negative_slope: float = 0.0,
-        keeps_mask: bool = False,
     ) -> FusedForwardResult:
         """Return y = activation((x − mean)·invstd·weight + bias + residual); see the contract."""
         x, weight, bias = dense(x), in_a_row(weight), in_a_row(bias)
@@ -257,15 +254,8 @@ class NumbaKernel(FusingKernel):
         parameter = weight if weight is not None else bias
         if parameter is None:
             parameter = running_mean
-        mask = empty_mask(x) if keeps_mask and activation is not None else None
-        mask_slots(slots, mask)
         configuration = forward_configuration(
-            x,
-            parameter,
-            activation,
-            has_residual=residual is not None,
-            output=y,
-            has_mask=mask is not None,
+            x, parameter, activation, has_residual=residual is not None, output=y
         )
         groups: _Groups
         if not uses_batch_statistics:
@@ -275,7 +265,7 @@ class NumbaKernel(FusingKernel):
         else:
             groups = (*_STATISTICS, (Phase.UPDATE, Phase.COEFFICIENTS), _MAP)
         run_pass(configuration, x, groups, slots)
-        return FusedForwardResult(y, statistics, mask)
+        return FusedForwardResult(y, statistics)
 
     def fused_backward(
         self,
@@ -289,7 +279,6 @@ class NumbaKernel(FusingKernel):
         uses_batch_statistics: bool,
         activation: str | None = None,
         negative_slope: float = 0.0,
-        mask: Tensor | None = None,
         output_mask: tuple[bool, bool, bool, bool] = (True, True, True, True),
     ) -> FusedGradients:
         """Return the gradients of x, weight, bias and residual; see the contract."""
@@ -304,7 +293,6 @@ class NumbaKernel(FusingKernel):
         slots = _gradient_slots(statistics, sums)
         slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = address(dy), address(grad_x)
         slots[Slot.Y], slots[Slot.NEGATIVE_SLOPE] = address(y), bits_of(negative_slope)
-        mask_slots(slots, mask)
         slots[Slot.WEIGHT], slots[Slot.BIAS] = address(weight), address(bias)
         slots[Slot.M] = values_per_channel(x) if uses_batch_statistics else 0
         if wants_weight and weight is not None:
@@ -332,7 +320,6 @@ class NumbaKernel(FusingKernel):
             activation,
             has_residual=y is not None,
             output=grad_x if wants_x else grad_residual,
-            has_mask=mask is not None,
         )
         run_pass(configuration, x, groups, slots)
         return FusedGradients(grad_x, grad_weight, grad_bias, grad_residual)

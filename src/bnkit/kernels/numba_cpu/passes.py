@@ -21,7 +21,6 @@ from bnkit.kernels.numba_cpu.problem import (
     CONTIGUOUS,
     GATHERED,
     GATHERED_BYTES,
-    MASK_MARGIN,
     MOST_ROUNDS,
     PARTIAL_ROWS,
     STREAMED,
@@ -105,7 +104,6 @@ def forward_configuration(
     *,
     has_residual: bool = False,
     output: Tensor | None = None,
-    has_mask: bool = False,
     is_backward: bool = False,
 ) -> Configuration:
     """Return what the forward program is compiled for.
@@ -115,7 +113,6 @@ def forward_configuration(
         parameter: weight, bias or alike, or None.
         activation, has_residual: what follows.
         output: y, or None if none is written.
-        has_mask: whether the activation's mask is written or read.
         is_backward: see `backward_configuration`.
     """
     dtype = DTYPES[x.dtype]
@@ -129,7 +126,6 @@ def forward_configuration(
         activation,
         has_residual,
         is_backward,
-        has_mask,
         stores=_stores(output, layout),
     )
 
@@ -154,7 +150,6 @@ def backward_configuration(
     *,
     has_residual: bool = False,
     output: Tensor | None = None,
-    has_mask: bool = False,
 ) -> Configuration:
     """Return what the backward program is compiled for; a residual counts behind an activation.
 
@@ -166,36 +161,8 @@ def backward_configuration(
         activation,
         has_residual=has_residual,
         output=output,
-        has_mask=has_mask,
         is_backward=True,
     )
-
-
-def empty_mask(x: Tensor) -> Tensor | None:
-    """Return room for which values of a tensor an activation passes; None if none can be kept.
-
-    Its last axis holds the bits of a row. None is kept where a row is divided between tasks.
-    """
-    if x.numel() == 0:
-        return None
-    n, c, s = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    layout = layout_of(x)
-    if layout == CHANNELS_LAST:
-        return torch.empty(n * s, _mask_bytes(c), dtype=torch.uint8, device=x.device)
-    plan = _plan(tuple(x.shape), x.element_size(), CONTIGUOUS, team.threads())
-    if plan.slots[Slot.S_PER_TASK] < s:
-        return None
-    return torch.empty(n * c, _mask_bytes(s), dtype=torch.uint8, device=x.device)
-
-
-def _mask_bytes(values: int) -> int:
-    return -(-values // 8) + MASK_MARGIN
-
-
-def mask_slots(slots: Slots, mask: Tensor | None) -> None:
-    """Give a program the activation's mask, if there is one."""
-    if mask is not None:
-        slots[Slot.MASK], slots[Slot.MASK_STRIDE] = mask.data_ptr(), mask.shape[1]
 
 
 def run_pass(

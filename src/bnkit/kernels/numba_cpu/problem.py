@@ -20,7 +20,6 @@ class Configuration(NamedTuple):
         activation: "relu", "leaky_relu", "relu6" or None.
         has_residual: whether a residual is added before the activation.
         is_backward: whether this is the program of the backward pass.
-        has_mask: whether which values the activation passes is written, or read, as bits.
         stores: how y, or the gradient of x, is written: CACHED; STREAMED, past the caches; or
             GATHERED, which streams what rows shorter than a line's multiple make together.
     """
@@ -31,7 +30,6 @@ class Configuration(NamedTuple):
     activation: str | None = None
     has_residual: bool = False
     is_backward: bool = False
-    has_mask: bool = False
     stores: str = CACHED
 
     @property
@@ -77,8 +75,6 @@ class Slot(IntEnum):
     GRAD_OUTPUT = auto()
     GRAD_X = auto()
     GRAD_RESIDUAL = auto()
-    MASK = auto()
-    MASK_STRIDE = auto()
     WEIGHT = auto()
     BIAS = auto()
     GRAD_WEIGHT = auto()
@@ -145,9 +141,6 @@ ROWS_PER_SUM = 32
 ROWS_AT_ONCE = 4
 # How far ahead of a long read its lines are asked for.
 PREFETCH_BYTES = 4096
-# Bits of an activation's mask are written four bytes at a time, from that on in which the first
-# lies: so many bytes are left free behind each row.
-MASK_MARGIN = 4
 # (mean − shift)²/var beyond which a channel is summed once more around its mean: cancellation
 # would take more than two bits from the variance.
 SHIFT_LIMIT = 4.0
