@@ -61,7 +61,7 @@ def test_json_is_nothing_else() -> None:
     ("options", "said"),
     [
         (("--amount", 1, "--shape", "2x3x8x8"), "amount=1.0"),
-        (("--amount", 0.5), "no example input"),
+        (("--amount", 0.5), "there is no input; one forward shows which channels"),
         (("--amount", 0.5, "--shape", "2x3x8x8", "--layers", "none"), "names no conv"),
         (("--amount", 0.5, "--shape", "2x3x8x8", "--out", "no/where.safetensors"), "no folder"),
     ],

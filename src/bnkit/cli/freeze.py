@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bnkit.cli.model_options import (
-    DebugOption,
-    ExampleOption,
-    ShapeOption,
-    TargetArgument,
-    WeightsOption,
-)
-from bnkit.cli.output_format import FormatOption, OutputFormat
-from bnkit.cli.rewrite_command import LayersOption, OutOption, run_rewrite
-
-if TYPE_CHECKING:
-    from bnkit.rewrite.result import Rewrite
+from bnkit.cli.rewrite_command import LayersOption, rewrite_command
 
 
+@rewrite_command
 def freeze(
-    target: TargetArgument,
+    model: Any,
+    inputs: Any,
     layers: LayersOption = None,
-    weights: WeightsOption = None,
-    shape: ShapeOption = None,
-    example: ExampleOption = None,
-    out: OutOption = None,
-    format_: FormatOption = OutputFormat.TEXT,
-    debug: DebugOption = False,
-) -> None:
+) -> Any:
     """Freeze normalization layers, also against model.train(): weight, bias and statistics."""
+    from bnkit.rewrite.statistics.freezing import freeze as freeze_model
 
-    def make(model: Any, _: Any) -> Rewrite:
-        from bnkit.rewrite.statistics.freezing import freeze as freeze_model
-
-        return freeze_model(model, layers, inplace=True)
-
-    run_rewrite(
-        make,
-        target=target,
-        shape=shape,
-        example=example,
-        weights=weights,
-        out=out,
-        format_=format_,
-        debug=debug,
-    )
+    return freeze_model(model, layers, inplace=True)

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bnkit.cli.model_options import (
-    DebugOption,
-    ExampleOption,
-    ShapeOption,
-    TargetArgument,
-    WeightsOption,
-)
-from bnkit.cli.output_format import FormatOption, OutputFormat
-from bnkit.cli.rewrite_command import OutOption, required, run_rewrite
-
-if TYPE_CHECKING:
-    from bnkit.rewrite.result import Rewrite
+from bnkit.cli.rewrite_command import required, rewrite_command
 
 
+@rewrite_command
 def insert(
-    target: TargetArgument,
-    shape: ShapeOption = None,
-    example: ExampleOption = None,
-    weights: WeightsOption = None,
+    model: Any,
+    inputs: Any,
     after: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,32 +31,16 @@ def insert(
             "--drop-bias/--keep-bias", help="Drop the biases that batch norm makes redundant."
         ),
     ] = True,
-    out: OutOption = None,
-    format_: FormatOption = OutputFormat.TEXT,
-    debug: DebugOption = False,
-) -> None:
+) -> Any:
     """Insert batch norms after conv and linear layers; an input is needed, to see their shapes."""
+    from bnkit.rewrite.conversion.insertion import insert as insert_into
 
-    def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.conversion.insertion import insert as insert_into
-
-        return insert_into(
-            model,
-            required(inputs, "the shapes that layers return"),
-            after=after,
-            where=where,
-            kind=kind,
-            drop_bias=drop_bias,
-            inplace=True,
-        )
-
-    run_rewrite(
-        make,
-        target=target,
-        shape=shape,
-        example=example,
-        weights=weights,
-        out=out,
-        format_=format_,
-        debug=debug,
+    return insert_into(
+        model,
+        required(inputs, "the shapes that layers return"),
+        after=after,
+        where=where,
+        kind=kind,
+        drop_bias=drop_bias,
+        inplace=True,
     )

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bnkit.cli.model_options import (
-    DebugOption,
-    ExampleOption,
-    ShapeOption,
-    TargetArgument,
-    WeightsOption,
-)
-from bnkit.cli.output_format import FormatOption, OutputFormat
-from bnkit.cli.rewrite_command import LayersOption, OutOption, run_rewrite
-from bnkit.errors import RewriteError
-
-if TYPE_CHECKING:
-    from bnkit.rewrite.result import Rewrite
+from bnkit.cli.rewrite_command import LayersOption, required, rewrite_command
 
 
 class Score(StrEnum):
@@ -37,8 +25,10 @@ class Scope(StrEnum):
     LAYER = "layer"
 
 
+@rewrite_command
 def prune(
-    target: TargetArgument,
+    model: Any,
+    inputs: Any,
     amount: Annotated[
         float, typer.Option("--amount", help="Share of the channels to remove, above 0, below 1.")
     ],
@@ -56,47 +46,22 @@ def prune(
     minimum: Annotated[
         int, typer.Option("--minimum", min=1, help="Leave at least so many channels.")
     ] = 1,
-    shape: ShapeOption = None,
-    example: ExampleOption = None,
-    weights: WeightsOption = None,
-    out: OutOption = None,
-    format_: FormatOption = OutputFormat.TEXT,
-    debug: DebugOption = False,
-) -> None:
+) -> Any:
     """Remove channels from all layers in which they stand; a smaller dense model is left.
 
     An example input or its shape is needed; it defaults to that of pyproject.toml, [tool.bnkit].
     """
+    from bnkit.rewrite.pruning.pruning import prune as prune_model
 
-    def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.pruning.pruning import prune as prune_model
-
-        if inputs is None:
-            raise RewriteError(
-                "prune was given no example input",
-                required="one forward, in which channels are followed",
-                remedy="Give --shape 1x3x224x224, or --example file.py:make_batch",
-            )
-        return prune_model(
-            model,
-            inputs,
-            amount=amount,
-            by=by.value,
-            layers=layers or None,
-            scope=scope.value,
-            seed=seed,
-            round_to=round_to,
-            minimum=minimum,
-            inplace=True,
-        )
-
-    run_rewrite(
-        make,
-        target=target,
-        shape=shape,
-        example=example,
-        weights=weights,
-        out=out,
-        format_=format_,
-        debug=debug,
+    return prune_model(
+        model,
+        required(inputs, "which channels belong together"),
+        amount=amount,
+        by=by.value,
+        layers=layers,
+        scope=scope.value,
+        seed=seed,
+        round_to=round_to,
+        minimum=minimum,
+        inplace=True,
     )

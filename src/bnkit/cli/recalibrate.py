@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bnkit.cli.model_options import (
-    DebugOption,
-    ExampleOption,
-    ShapeOption,
-    TargetArgument,
-    WeightsOption,
-)
-from bnkit.cli.output_format import FormatOption, OutputFormat
-from bnkit.cli.rewrite_command import LayersOption, OutOption, run_rewrite
+from bnkit.cli.model_options import ShapeOption
+from bnkit.cli.rewrite_command import LayersOption, rewrite_command
 from bnkit.cli.statistics_options import BatchSizeOption, DataOption, read_images
 
-if TYPE_CHECKING:
-    from bnkit.rewrite.result import Rewrite
 
-
+@rewrite_command
 def recalibrate(
-    target: TargetArgument,
+    model: Any,
+    inputs: Any,
     data: DataOption,
     batch_size: BatchSizeOption = 64,
     sequential: Annotated[
@@ -33,39 +25,21 @@ def recalibrate(
         ),
     ] = False,
     layers: LayersOption = None,
-    weights: WeightsOption = None,
     shape: ShapeOption = None,
-    example: ExampleOption = None,
-    out: OutOption = None,
-    format_: FormatOption = OutputFormat.TEXT,
-    debug: DebugOption = False,
-) -> None:
+) -> Any:
     """Give batch norms the mean and variance of all that they receive from the data."""
+    from bnkit.rewrite.statistics.recalibration import recalibrate as recalibrate_model
 
-    def make(model: Any, _: Any) -> Rewrite:
-        from bnkit.rewrite.statistics.recalibration import recalibrate as recalibrate_model
-
-        images, notes = read_images(data, shape)
-        rewrite = recalibrate_model(
-            model,
-            images,
-            layers=layers,
-            sequential=sequential,
-            batch_size=batch_size,
-            inplace=True,
-            # What a pass for each layer costs is told before it is made, in a file of output too.
-            progress=True if sequential else None,
-        )
-        rewrite.notes += notes
-        return rewrite
-
-    run_rewrite(
-        make,
-        target=target,
-        shape=shape,
-        example=example,
-        weights=weights,
-        out=out,
-        format_=format_,
-        debug=debug,
+    images, notes = read_images(data, shape)
+    rewrite = recalibrate_model(
+        model,
+        images,
+        layers=layers,
+        sequential=sequential,
+        batch_size=batch_size,
+        inplace=True,
+        # What a pass for each layer costs is told before it is made, in a file of output too.
+        progress=True if sequential else None,
     )
+    rewrite.notes += notes
+    return rewrite

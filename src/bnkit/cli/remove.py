@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bnkit.cli.model_options import (
-    DebugOption,
-    ExampleOption,
-    ShapeOption,
-    TargetArgument,
-    WeightsOption,
-)
-from bnkit.cli.output_format import FormatOption, OutputFormat
-from bnkit.cli.rewrite_command import OutOption, required, run_rewrite
-
-if TYPE_CHECKING:
-    from bnkit.rewrite.result import Rewrite
+from bnkit.cli.rewrite_command import required, rewrite_command
 
 
+@rewrite_command
 def remove(
-    target: TargetArgument,
-    shape: ShapeOption = None,
-    example: ExampleOption = None,
-    weights: WeightsOption = None,
+    model: Any,
+    inputs: Any,
     restore_bias: Annotated[
         bool,
         typer.Option(
@@ -38,33 +26,17 @@ def remove(
             "--fold-scale", help="Fold scale and shift into the layer directly before, where exact."
         ),
     ] = False,
-    out: OutOption = None,
-    format_: FormatOption = OutputFormat.TEXT,
-    debug: DebugOption = False,
-) -> None:
+) -> Any:
     """Replace every batch norm by the identity.
 
     An input is needed: one run shows which layers feed a batch norm, and lack a bias without it.
     """
+    from bnkit.rewrite.conversion.removal import remove as remove_from
 
-    def make(model: Any, inputs: Any) -> Rewrite:
-        from bnkit.rewrite.conversion.removal import remove as remove_from
-
-        return remove_from(
-            model,
-            required(inputs, "which layers feed a batch norm"),
-            restore_bias=restore_bias,
-            fold_scale=fold_scale,
-            inplace=True,
-        )
-
-    run_rewrite(
-        make,
-        target=target,
-        shape=shape,
-        example=example,
-        weights=weights,
-        out=out,
-        format_=format_,
-        debug=debug,
+    return remove_from(
+        model,
+        required(inputs, "which layers feed a batch norm"),
+        restore_bias=restore_bias,
+        fold_scale=fold_scale,
+        inplace=True,
     )

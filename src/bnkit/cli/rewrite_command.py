@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -12,8 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnkit._files import cannot_write
-from bnkit.cli.model_options import explained, read_example, read_model
-from bnkit.cli.output_format import OutputFormat, print_json, print_text
+from bnkit.cli.model_options import (
+    DebugOption,
+    ExampleOption,
+    ShapeOption,
+    TargetArgument,
+    WeightsOption,
+    explained,
+    read_example,
+    read_model,
+)
+from bnkit.cli.output_format import FormatOption, OutputFormat, print_json, print_text
 from bnkit.errors import CheckError, RewriteError
 
 if TYPE_CHECKING:
@@ -34,10 +44,59 @@ LayersOption = Annotated[
 _ENDINGS = (".safetensors", ".pt2")
 
 
-def run_rewrite(
+# The options of every command that changes a model, by the names of their parameters.
+_SHARED = {
+    "shape": ShapeOption,
+    "example": ExampleOption,
+    "weights": WeightsOption,
+    "out": OutOption,
+    "format_": FormatOption,
+    "debug": DebugOption,
+}
+_DEFAULTS = {"format_": OutputFormat.TEXT, "debug": False}
+
+
+def rewrite_command(make: Callable[..., Any]) -> Callable[..., None]:
+    """Return the command that reads a model, has it changed, prints the account, and writes it.
+
+    Args:
+        make: (model, example or None, its own options …) → the rewrite; the model may be changed
+            in place. A parameter named as a shared option, such as `shape`, is given that one.
+
+    Returns:
+        A command with TARGET, the options of `make` and those that all share; its help is that of
+        `make`. It raises a BnkitError for the user's mistakes; nothing has been written then.
+    """
+    own = list(inspect.signature(make, eval_str=True).parameters.values())[2:]
+
+    def command(target: str, **given: Any) -> None:
+        options = {parameter.name: given[parameter.name] for parameter in own}
+        shared = {name: given[name] for name in _SHARED}
+        _run(lambda model, inputs: make(model, inputs, **options), target, **shared)
+
+    command.__name__, command.__doc__ = make.__name__, make.__doc__
+    parameters = [_parameter("target", TargetArgument)]
+    parameters += [each.replace(kind=_KEYWORD) for each in own if each.name not in _SHARED]
+    parameters += [
+        _parameter(name, option).replace(default=_DEFAULTS.get(name))
+        for name, option in _SHARED.items()
+    ]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, _KEYWORD, annotation=annotation)
+
+
+def _run(
     make: Callable[[Any, Any], Rewrite],
-    *,
     target: str,
+    *,
     shape: list[str] | None,
     example: str | None,
     weights: Path | None,
@@ -45,15 +104,6 @@ def run_rewrite(
     format_: OutputFormat,
     debug: bool,
 ) -> None:
-    """Read the model, rewrite it, print the account, and write it if --out is given.
-
-    Args:
-        make: (model, example or None) → the rewrite; the model may be changed in place.
-        target, shape, example, weights, out, format_, debug: as the commands' options.
-
-    Raises:
-        BnkitError: a message for the user; nothing has been written then.
-    """
     with explained(debug), contextlib.redirect_stdout(sys.stderr):
         from bnkit.checker.settings import read_settings
 
@@ -86,7 +136,8 @@ def required(example: Any, seen: str) -> Any:
         raise CheckError(
             "there is no input",
             required=f"one forward shows {seen}",
-            remedy="Give --shape, such as 8x3x224x224, or --example file.py:make_batch",
+            remedy="Give --shape, such as 8x3x224x224, or --example file.py:make_batch; either may "
+            "stand in pyproject.toml under [tool.bnkit]",
         )
     return example
 

@@ -1,4 +1,4 @@
-"""What `recalibrate` and `adapt` share: --data, --batch-size, --progress, and reading the data."""
+"""What `recalibrate` and `adapt` share: --data, --batch-size, and reading the data."""
 
 from __future__ import annotations
 
