@@ -163,6 +163,28 @@ def test_earlier_rewrites_of_the_model_are_replayed_too(tmp_path: Path) -> None:
     assert bnkit.load(two_norms(), files["undone"]).changes == frozen.changes
 
 
+def test_a_fold_that_took_something_back_is_replayed(tmp_path: Path) -> None:
+    class Held(nn.Module):
+        """The first pair stands in a list too, so it is folded, found out, and taken back."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.held = [self.conv, self.norm]
+            self.last = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.held:
+                x = layer(x)
+            return self.last(x)
+
+    rewrite = bnkit.fold(Held().eval(), IMAGES)
+    assert [change.path for change in rewrite.changes] == ["last.1"]
+    rewrite.save(tmp_path / "a.safetensors")
+    loaded = bnkit.load(Held().eval(), tmp_path / "a.safetensors").model
+    assert torch.equal(loaded(IMAGES), rewrite.model(IMAGES))
+
+
 def test_changes_that_no_file_knows_of_are_found(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     copied = copy.deepcopy(bnkit.freeze(build()).model)

@@ -23,7 +23,7 @@ def remove(
     fold_scale: Annotated[
         bool,
         typer.Option(
-            "--fold-scale", help="Fold scale and shift into the layer directly before, where exact."
+            "--fold-scale", help="Fold scale and shift into the layer beside it, where exact."
         ),
     ] = False,
 ) -> Any:

@@ -199,6 +199,12 @@ class Edits:
         """Have something that is no part of the model, such as an optimizer, undone with it."""
         self._reversible(back)
 
+    def take_back(self) -> None:
+        """Take all changes back, and their steps; others can then be made."""
+        self.rewrite._reverse()
+        if self.rewrite.steps is not None:
+            self.rewrite.steps.clear()
+
     def _put(self, old: nn.Module, new: nn.Module) -> None:
         rewrite, slots = self.rewrite, slots_of(self.model, old)
         for parent, name in slots:

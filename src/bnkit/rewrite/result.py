@@ -86,12 +86,15 @@ class Rewrite:
 
         if self._reversals:
             changed = self.model
-            while self._reversals:
-                self._reversals.pop()()
+            self._reverse()
             self._is_undone = True
             remember(changed, ())
             remember(self.model, self._earlier)
         return self.model
+
+    def _reverse(self) -> None:
+        while self._reversals:
+            self._reversals.pop()()
 
     def _past(self) -> tuple[Past, ...]:
         """Return the rewrites that the model has been through, this one included."""

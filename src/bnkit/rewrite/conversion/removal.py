@@ -14,10 +14,10 @@ from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import Example, Trace, refuse_uninitialized
 from bnkit.layers import BatchNormAct1d, BatchNormAct2d, BatchNormAct3d
 from bnkit.rewrite.conversion.feeding_layers import find_feeding
-from bnkit.rewrite.conversion.scale_folding import find_scale_pairs, fold_scale_into
 from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_given
 from bnkit.rewrite.edits import Edits, rewriting
-from bnkit.rewrite.output_check import OutputCheck
+from bnkit.rewrite.folding.fold_groups import fold_groups
+from bnkit.rewrite.folding.fold_proof import full_precision
 from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite
 
@@ -49,9 +49,9 @@ def remove(
     never ran.
 
     With `fold_scale` what a batch norm does in eval mode first goes into the conv or linear layer
-    that alone feeds it: weight·s and β + (bias − mean)·s with s = γ/√(var + eps), computed in
-    float64. Where that is not exact the batch norm is removed all the same, and `.skipped` says why
-    nothing was folded. If everything was folded, the network gives in eval mode what it gave.
+    beside it, as `fold` does it and proves it. Where that is not exact the batch norm is removed
+    all the same, and `.skipped` says why nothing was folded. If everything was folded, the network
+    gives in eval mode what it gave.
 
     Of a `BatchNormAct` the addition and the activation stay.
 
@@ -60,7 +60,7 @@ def remove(
         example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
             or keyword arguments in a mapping.
         restore_bias: give feeding layers the bias of zeros; else they stay without.
-        fold_scale: fold the batch norms' scale and shift into the layers directly before them.
+        fold_scale: fold the batch norms' scale and shift into the layers beside them.
         inplace: change the model itself and not a copy.
 
     Returns:
@@ -74,8 +74,8 @@ def remove(
             after, or returns other shapes after; what was folded changed the output by more than
             rounding. The model is then as it was.
 
-    Cost: four forwards, and a copy of the model unless `inplace`; with `fold_scale` two more, or up
-    to six where rounding is amplified.
+    Cost: four forwards, and a copy of the model unless `inplace`; with `fold_scale` also what
+    `fold` costs.
     """
     refuse_uninitialized(model)
     norms = batch_norm_paths(model)
@@ -93,10 +93,7 @@ def remove(
             if _has_hooks(layer):
                 edits.skipped(path, _HOOKS_DROPPED)
         if fold_scale:
-            pairs, obstacles = find_scale_pairs(model, norms, before.traces)
-            for path, reason in obstacles.items():
-                edits.skipped(path, f"removed without folding its scale, because {reason}")
-            _fold_and_check(edits, pairs, example_args)
+            _fold(edits, model, example_args, before)
         _remove_and_check(edits, norms, biased, before, example_args)
     return edits.rewrite
 
@@ -171,24 +168,15 @@ def _has_hooks(layer: nn.Module) -> bool:
     return any(getattr(layer, table) for table in _HOOK_TABLES)
 
 
-def _fold_and_check(edits: Edits, pairs: dict[str, str], example: Example) -> None:
-    """Fold the batch norms that can be, put the identity in their places, and compare."""
-    check = OutputCheck(edits.model, example, ["eval"])
-    linears = []
-    for path, linear_path in pairs.items():
-        norm, linear = edits.model.get_submodule(path), edits.model.get_submodule(linear_path)
-        assert isinstance(norm, _BatchNorm)
-        fold_scale_into(edits, linear, norm)
-        edits.changed(path, f"its scale and shift folded into {linear_path}")
-        edits.replace(norm, _without(norm))
-        linears.append(linear)
-    excess = check.excess(edits.model, linears, in_training=False) if pairs else ""
-    if excess:
-        raise RewriteError(
-            f"with the scales folded {excess}",
-            required="in eval mode it must give what it gave before",
-            remedy="Please report this with the network, and remove without fold_scale",
-        )
+def _fold(edits: Edits, model: nn.Module, example: Example, runs: DoubleTrace) -> None:
+    """Fold the batch norms that can be, and say why the others are removed without that."""
+    with full_precision():
+        done = fold_groups(edits, model, example, runs, any_mode=True)
+    for path, folded in done.proved.items():
+        for norm in folded.group.norms:
+            edits.changed(norm, f"its scale and shift folded into {path}")
+    for path, reason in done.plan.reasons.items():
+        edits.skipped(path, f"removed without folding its scale, because {reason}")
 
 
 def _remove_and_check(
