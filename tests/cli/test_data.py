@@ -13,8 +13,8 @@ import pytest
 
 import bnkit
 from bnkit.cli.interruption import ended_as_interrupted
-from bnkit.cli.main import main
 from bnkit.errors import DataError
+from helpers.command_line import Bnkit
 from helpers.stored_files import write_mnist
 
 STUDY = """
@@ -30,20 +30,6 @@ optimizer = { name = "sgd", lr = 0.1 }
 [grid]
 seed = [0]
 """
-
-
-class Bnkit:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: object) -> tuple[int, str, str]:
-        self.monkeypatch.setattr(sys, "argv", ["bnkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = self.capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bnkit import __version__
-from bnkit.cli.main import main
+from helpers.command_line import Bnkit
 
 SMALL = """
 [study]
@@ -34,20 +34,6 @@ seed = [0, 1, 2]
 [profiles.quick]
 grid = { seed = [0] }
 """
-
-
-class Bnkit:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: object) -> tuple[int, str, str]:
-        self.monkeypatch.setattr(sys, "argv", ["bnkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = self.capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture

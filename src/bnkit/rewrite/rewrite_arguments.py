@@ -1,12 +1,13 @@
-"""Arguments that a rewrite proved on an example cannot do with, refused before anything runs."""
+"""What rewrites refuse before anything runs: unusable arguments, and TorchScript."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
-from bnkit.errors import ArgumentError
+from bnkit.errors import ArgumentError, RewriteError
 from bnkit.inspection.nested_tensors import tensors_in
 
 
@@ -56,6 +57,28 @@ def refuse_unusable(name: str, model: Any, example: Any, layers: Any, seen: str)
             required='at least one path or pattern, such as "layer1.*"',
             remedy="Leave layers out to choose all",
         )
+
+
+def refuse_scripted(
+    model: nn.Module,
+    required: str,
+    remedy: str = "Give the network as it was before torch.jit.script or torch.jit.trace",
+) -> None:
+    """Raise if a part of a network is TorchScript.
+
+    Args:
+        model: any module.
+        required: what cannot be done with it, as a clause.
+        remedy: what to do, as a sentence.
+
+    Raises:
+        RewriteError: it is; the message names the part.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise RewriteError(
+                "is TorchScript", required=required, remedy=remedy, where=path or "(model)"
+            )
 
 
 def _is_empty(layers: Any) -> bool:

@@ -29,6 +29,7 @@ from bnkit.rewrite.double_trace import trace_as_given
 from bnkit.rewrite.history import past_of
 from bnkit.rewrite.model_copy import copied
 from bnkit.rewrite.result import Change, Rewrite, Skipped
+from bnkit.rewrite.rewrite_arguments import refuse_scripted
 
 _SWAPPED = "torch's {} swapped for bnkit's"
 _FUSED = "the {} after it fused into it"
@@ -36,6 +37,10 @@ _IDENTITY = "{} replaced by the identity, fused into the batch norm before it"
 _ELSEWHERE = (
     "activations outside of torch.nn.Sequential were not fused: which of them follow a batch norm "
     "shows in a run, for which example_args is needed"
+)
+_SCRIPTED = (
+    "Leave out example_args, or give the network as it was before torch.jit.script or "
+    "torch.jit.trace"
 )
 _ON_META = "swapped without a check, because its tensors are on the meta device and have no values"
 
@@ -136,7 +141,7 @@ def _refuse_unusable(model: Any, example: Any) -> None:
     refuse_uninitialized(model)
     if example is not None:
         as_call(example)
-        _refuse_scripted(model)
+        refuse_scripted(model, "a trace cannot look into it", _SCRIPTED)
     if survey_layers(model).batch_norms:
         return
     others = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__})
@@ -146,18 +151,6 @@ def _refuse_unusable(model: Any, example: Any) -> None:
         remedy="If it calls batch_norm as a function, use torch.compile(model, "
         'backend="bnkit") instead',
     )
-
-
-def _refuse_scripted(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript",
-                required="a trace cannot look into it",
-                remedy="Leave out example_args, or give the network as it was before "
-                "torch.jit.script or torch.jit.trace",
-                where=path or "(model)",
-            )
 
 
 def _without_compilation() -> AbstractContextManager[Any]:

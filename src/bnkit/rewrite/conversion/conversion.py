@@ -24,6 +24,7 @@ from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.optimizer_groups import OptimizerGroups, groups_of
 from bnkit.rewrite.output_check import OutputCheck
 from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.rewrite_arguments import refuse_scripted
 
 _MOST_GROUPS = 32
 _RETRAIN = (
@@ -140,14 +141,7 @@ def _chosen(
     """Return path → normalization layer."""
     if example is not None:
         as_call(example)
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript",
-                required="its layers cannot be changed",
-                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
-                where=path or "(model)",
-            )
+    refuse_scripted(model, "its layers cannot be changed")
     every = [module for module in model.modules() if norm_kind(module) is not None]
     if not any(isinstance(module, _BatchNorm) for module in every):
         others = sorted({type(module).__name__ for module in every})

@@ -20,6 +20,7 @@ from bnkit.rewrite.folding.fold_groups import fold_groups
 from bnkit.rewrite.folding.fold_proof import full_precision
 from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.rewrite_arguments import refuse_scripted
 
 _REMOVED = "batch norm removed"
 _BIAS_ADDED = "bias of zeros added: a batch norm's β did its work"
@@ -108,14 +109,7 @@ def batch_norm_paths(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def _refuse_unprovable(model: nn.Module, norms: dict[str, _BatchNorm]) -> None:
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript",
-                required="a trace cannot look into it, so a batch norm in it could be missed",
-                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
-                where=path or "(model)",
-            )
+    refuse_scripted(model, "a trace cannot look into it, so a batch norm in it could be missed")
     if not norms:
         raise RewriteError(
             "the network has no batch norm",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,7 +16,7 @@ from bnkit.rewrite.folding.foldable_pairs import Border, FoldPlan
 from bnkit.rewrite.inference_tensors import refuse_inference_tensors
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.result import Rewrite
-from bnkit.rewrite.rewrite_arguments import refuse_unusable
+from bnkit.rewrite.rewrite_arguments import refuse_scripted, refuse_unusable
 
 _FOR_INFERENCE = (
     "the result is for inference: what is folded uses the stored statistics in training mode too; "
@@ -100,14 +99,7 @@ def _refuse_arguments(
 
 
 def _refuse_unprovable(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript",
-                required="a trace cannot look into it, so it may read what is folded",
-                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
-                where=path or "(model)",
-            )
+    refuse_scripted(model, "a trace cannot look into it, so it may read what is folded")
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise RewriteError(
             "the network has no batch norm",

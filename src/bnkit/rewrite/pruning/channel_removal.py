@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnkit.rewrite.edits import Edits
+from bnkit.rewrite.folding.fold_obstacles import LINEAR_KINDS
 from bnkit.rewrite.pruning.channel_groups import ChannelGroup, Indices, owners
 from bnkit.rewrite.pruning.channel_products import Consumer, Products
 
@@ -220,18 +221,7 @@ def _gone_outputs(module: nn.Module, gone: Sequence[int], axis: int) -> list[int
     return [group * size + index for group in range(module.groups) for index in gone]
 
 
-_OWN_FORWARDS = {
-    kind.forward
-    for kind in (
-        nn.Linear,
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.Conv3d,
-        nn.ConvTranspose1d,
-        nn.ConvTranspose2d,
-        nn.ConvTranspose3d,
-    )
-}
+_OWN_FORWARDS = {kind.forward for kind in LINEAR_KINDS}
 
 
 def _is_tied(model: nn.Module, tensor: Tensor) -> bool:

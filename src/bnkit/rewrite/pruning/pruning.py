@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from bnkit.errors import ArgumentError, ArgumentTypeError, RewriteError, did_you_mean
@@ -21,7 +20,7 @@ from bnkit.rewrite.pruning.channel_trace import ChannelTrace
 from bnkit.rewrite.pruning.pruning_report import Pruning, multiply_adds, parameter_count
 from bnkit.rewrite.pruning.removal_check import RemovalCheck, find_failing
 from bnkit.rewrite.result import Skipped
-from bnkit.rewrite.rewrite_arguments import refuse_unusable
+from bnkit.rewrite.rewrite_arguments import refuse_scripted, refuse_unusable
 
 _BY = (SCALE, NORM, RANDOM)
 _SCOPES = ("global", "layer")
@@ -96,7 +95,7 @@ def prune(
     assert example_args is not None
     as_call(example_args)
     refuse_uninitialized(model)
-    _refuse_scripted(model)
+    refuse_scripted(model, "its layers cannot be changed")
     trace_or_explain(model, example_args)
     candidates = _Candidates(model, example_args, layers, by, seed)
     options: dict[str, Any] = {
@@ -143,16 +142,6 @@ def _refuse_arguments(amount: Any, by: Any, scope: Any, **counts: Any) -> None:
         least = 0 if name == "seed" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ArgumentError(f"{name}={value!r}", required=f"a whole number of at least {least}")
-
-
-def _refuse_scripted(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript, whose layers cannot be changed",
-                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
-                where=path or "(model)",
-            )
 
 
 class _Candidates:

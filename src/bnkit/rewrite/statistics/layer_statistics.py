@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,6 +13,7 @@ from bnkit.inspection.trace import refuse_uninitialized
 from bnkit.rewrite.kept_in_eval import is_kept_class
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.result import Rewrite
+from bnkit.rewrite.rewrite_arguments import refuse_scripted
 from bnkit.rewrite.statistics.channel_moments import Moments
 
 
@@ -72,14 +72,7 @@ def layers_to_estimate(
             uninitialized.
     """
     refuse_uninitialized(model)
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript",
-                required="what its layers receive cannot be seen",
-                remedy="Give the network as it was before torch.jit.script or torch.jit.trace",
-                where=path or "(model)",
-            )
+    refuse_scripted(model, "what its layers receive cannot be seen")
     taken: dict[str, _BatchNorm] = {}
     left: dict[str, str] = {}
     for path, layer in chosen_layers(model, patterns, _is_batch_norm, "batch norm").items():

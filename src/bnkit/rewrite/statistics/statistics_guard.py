@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-import torch
 from torch import Tensor, nn
 
-from bnkit.errors import ArgumentTypeError, RewriteError
+from bnkit.errors import ArgumentTypeError
 from bnkit.inspection.walk import norm_kind
 from bnkit.rewrite.guarded_class import STATISTICS, guarded_class, unguarded_class
 from bnkit.rewrite.layer_choice import Patterns, chosen_layers
+from bnkit.rewrite.rewrite_arguments import refuse_scripted
 
 # Layer → how many contexts it is in, of whatever threads. Keyed by identity: layers in here are
 # held by the open contexts.
@@ -55,7 +55,11 @@ def frozen_statistics(model: nn.Module, layers: Patterns | None = None) -> Itera
     """
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"model is a {type(model).__name__}", required="a torch.nn.Module")
-    _refuse_scripted(model)
+    refuse_scripted(
+        model,
+        "its statistics cannot be held still from outside",
+        "Use the module that it was made from",
+    )
     chosen = chosen_layers(model, layers, _has_statistics, "layer with running statistics")
     held = list(chosen.values())
     with _lock:
@@ -72,16 +76,6 @@ def frozen_statistics(model: nn.Module, layers: Patterns | None = None) -> Itera
 def _has_statistics(layer: nn.Module) -> bool:
     holds = any(isinstance(layer._buffers.get(name), Tensor) for name in STATISTICS[:2])
     return norm_kind(layer) is not None and holds
-
-
-def _refuse_scripted(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise RewriteError(
-                "is TorchScript, whose statistics cannot be held still from outside",
-                remedy="Use the module that it was made from",
-                where=path or "(model)",
-            )
 
 
 def _enter(layer: nn.Module) -> None:
