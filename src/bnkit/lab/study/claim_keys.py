@@ -20,7 +20,6 @@ Across = Literal["mean", "range", "deviation"]
 # What every claim may state.
 COMMON = ("id", "text", "kind", "metric", "better", "than", "reading", "where", "published")
 PER_LAYER = ("layer", "key")
-WHOLE_CURVE: tuple[Reading, ...] = ("best", "area", "fluctuation")
 
 # kind → the keys it uses beside the common ones and those of its reading.
 OF_KIND: dict[Kind, tuple[str, ...]] = {
