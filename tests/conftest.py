@@ -24,3 +24,6 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+# A fixture of the whole run: one browser per worker.
+from helpers.browser import browser  # noqa: E402, F401

@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "_lazy": {"_extras"},
     "_files": set(),
     "kernels": set(),
+    "page": set(),
     "functional": {"kernels.dispatch"},
     "layers": {"functional"},
     "inspection": {"layers", "functional"},
@@ -47,8 +48,8 @@ ALLOWED: dict[str, set[str]] = {
         "layers",
         "inspection",
     },
-    "lab.report": {"lab.store"},
-    "lab": {"lab"},
+    "lab.report": {"lab.store", "page"},
+    "lab": {"lab", "page"},
     "cli": {""},
     "__main__": {"cli"},
 }
@@ -59,6 +60,7 @@ FORBIDDEN_PACKAGES = {
     "rules": {"torch", "numpy"},
     "lab.store": {"torch"},
     "lab.report": {"torch", "plotly"},
+    "page": {"torch", "plotly"},
     "lab.data": {"torch"},
     "cli": {"torch"},
 }
@@ -148,6 +150,7 @@ LIGHT = {
     "bnkit.lab.data.inventory": {"torch", "numpy", "pydantic", "sklearn"},
     "bnkit.lab.report": {"torch", "polars", "plotly", "jinja2"},
     "bnkit.lab.study.study_file": {"torch", "polars", "plotly", "sklearn"},
+    "bnkit.page.shell": {"torch", "numpy", "polars", "plotly", "matplotlib"},
     "bnkit.layers": {"numba", "triton", "plotly", "sklearn", "polars"},
 }
 

@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import Any
 
 from bnkit.lab.report.curves import Checkpoint, Curve, Divergence
-from bnkit.lab.report.number_format import number
-from bnkit.lab.report.palette import ARM_COLOURS, Appearance, appearance
 from bnkit.lab.report.trial_groups import grid_key, grid_label, seeds_text
+from bnkit.page.number_format import number
+from bnkit.page.palette import ARM_COLOURS, Appearance, appearance
 
 # A Student t interval over two seeds is twelve standard deviations wide: what may widen a figure
 # may do so by half of what the trials that did not diverge span, on each side.

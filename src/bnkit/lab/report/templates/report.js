@@ -1,7 +1,6 @@
 "use strict";
 (() => {
   const root = document.documentElement;
-  root.classList.add("scripted");
   const plots = JSON.parse(document.getElementById("plots").textContent);
   const state = { axis: "epoch", band: "interval", scale: "linear", hidden: new Set() };
   const drawn = new Set();
@@ -74,16 +73,8 @@
       redraw();
     });
   }
-  document.getElementById("theme").addEventListener("change", (event) => {
-    root.dataset.theme = event.target.value;
-    redraw();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  matchMedia("print").addEventListener("change", redraw);
-  addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((part) => { part.open = true; });
-    drawAll();
-  });
+  document.addEventListener("themechange", redraw);
+  addEventListener("beforeprint", drawAll);
 
   // A study with a grid has many figures: each is drawn when it comes near the window.
   const watcher = new IntersectionObserver((entries) => {
