@@ -30,6 +30,8 @@ ARGUMENTS = [
 # `make browser` puts axe-core (MPL-2.0) there; BNKIT_AXE names another copy of its axe.min.js.
 AXE = ROOT / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 GRAVE = ("serious", "critical")
+# What Chromium tells of its own speed where it draws three dimensions without a graphics card.
+HINTS = ("GL Driver Message", "Canvas2D: Multiple readback operations")
 
 
 @dataclass
@@ -93,7 +95,11 @@ def open_page(browser: Any, path: Path, **options: Any) -> Opened:
         if not request.url.startswith(("data:", "blob:")) and request.url != path.as_uri():
             opened.complaints.append(request.url)
 
-    opened.page.on("console", lambda message: opened.complaints.append(message.text))
+    def on_message(message: Any) -> None:
+        if not any(hint in message.text for hint in HINTS):
+            opened.complaints.append(message.text)
+
+    opened.page.on("console", on_message)
     opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
     opened.page.on("request", on_request)
     opened.page.goto(path.as_uri())

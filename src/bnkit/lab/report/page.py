@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,10 @@ import tomli_w
 from bnkit import page as pages
 from bnkit.lab.report.answer import answer
 from bnkit.lab.report.claim_cards import claim_cards
-from bnkit.lab.report.curves import learning_curves
-from bnkit.lab.report.figures import metric_figures
+from bnkit.lab.report.figures import StudyFigures, figures_of
+from bnkit.lab.report.plot_data import plot_data
 from bnkit.lab.report.plotly_script import plotly_source
 from bnkit.lab.report.tables import arm_table, environment, trial_table
-from bnkit.lab.report.trial_groups import arm_names
 from bnkit.page.palette import appearance
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ NO_STUDY = {"name": "", "title": "", "question": "", "source": ""}
 SECTIONS = (
     ("verdicts", "Verdicts"),
     ("curves", "Curves"),
+    ("grid", "Across the grid"),
+    ("probes", "Probes"),
     ("arms", "Arms"),
     ("trials", "Trials"),
     ("settings", "Settings"),
@@ -53,23 +55,25 @@ def write_report(study: StoredStudy, path: Path) -> Path:
 
 def render_page(study: StoredStudy) -> str:
     """Return the page as text that UTF-8 can write: halves of surrogate pairs become "?"."""
-    arms = arm_names(study.settings, study.trials)
-    curves = learning_curves(study.settings, study.trials, study.metrics)
-    figures = metric_figures(curves, arms)
-    plots = {figure.id: figure.plot for metric in figures for figure in metric.figures}
-    scripts = [plotly_source(), _source("report.js")] if plots else [_source("report.js")]
+    figures = figures_of(study.settings, study.trials, study.metrics, study.summaries)
+    looks = [appearance(index) for index in range(len(figures.arms))]
+    scripts = [plotly_source(), _source("plots.js"), _source("report.js")] if figures.all else []
     return pages.render_page(
         TEMPLATES,
         "page.html",
-        sections=SECTIONS,
+        sections=_sections(figures),
         style=_source("report.css"),
         scripts=scripts,
-        data={"plots": plots},
+        data={
+            "plots": plot_data(figures.all),
+            "arm-names": figures.arms,
+            "looks": [asdict(look) for look in looks],
+        },
         study={**NO_STUDY, **study.settings.get("study", {})},
         answer=answer(study.verdicts, study.trials),
         cards=claim_cards(study.settings, study.verdicts),
-        arms=[(arm, appearance(index)) for index, arm in enumerate(arms)],
-        metric_figures=figures,
+        arms=list(zip(figures.arms, looks, strict=True)),
+        figures=figures,
         arm_table=arm_table(study.summaries),
         trial_table=trial_table(study.trials, study.metrics),
         diverged=sum(trial.status == "diverged" for trial in study.trials),
@@ -80,6 +84,11 @@ def render_page(study: StoredStudy) -> str:
         versions=environment(study.trials, "versions"),
         machine=environment(study.trials, "machine"),
     )
+
+
+def _sections(figures: StudyFigures) -> list[tuple[str, str]]:
+    absent = {"grid": not figures.across, "probes": not figures.probes}
+    return [(name, title) for name, title in SECTIONS if not absent.get(name)]
 
 
 def _source(name: str) -> str:

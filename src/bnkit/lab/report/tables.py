@@ -100,7 +100,7 @@ def trial_table(trials: Sequence[TrialRecord], metrics: pl.DataFrame) -> TrialTa
             status=_status(trial),
             is_diverged=trial.status == "diverged",
             metrics=[number(values.get((trial.id, name))) for name in names],
-            seconds=duration(trial.seconds),
+            seconds=duration(trial.seconds) if trial.seconds else number(None),
         )
         for trial in trials
     ]
