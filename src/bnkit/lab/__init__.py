@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bnkit._lazy import attach
 
 if TYPE_CHECKING:
+    from bnkit.lab.study_comparison import compare as compare
     from bnkit.lab.study_result import StudyResult as StudyResult
     from bnkit.lab.study_run import judge_again as judge_again
     from bnkit.lab.study_run import run as run
@@ -13,6 +14,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "StudyResult": "bnkit.lab.study_result",
+        "compare": "bnkit.lab.study_comparison",
         "judge_again": "bnkit.lab.study_run",
         "run": "bnkit.lab.study_run",
     },

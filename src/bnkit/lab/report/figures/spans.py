@@ -21,7 +21,7 @@ from bnkit.lab.report.figures.lines import WHOLE_NETWORK, as_numbers, axis_title
 from bnkit.lab.report.figures.scale import scale_of_values
 from bnkit.lab.report.figures.source import MetricSource
 from bnkit.lab.report.figures.words import left_out_text, shown_options
-from bnkit.lab.report.thinning import thin, thinned_text
+from bnkit.lab.report.thinning import points_per_series, thin, thinned_text
 from bnkit.lab.report.trial_groups import grid_key, grid_label, seeds_text
 from bnkit.page.number_format import number
 
@@ -49,7 +49,7 @@ def percentile_figure(source: MetricSource) -> Figure | None:
     for name in names:
         if name not in wide.columns:
             wide = wide.with_columns(pl.lit(None, dtype=pl.Float64).alias(name))
-    limit = source.limit(source.points, columns=2)
+    limit = points_per_series(wide, PLACE, source.room, 1 + len(names))
     wide = thin(wide, PLACE, limit=limit, lows=names[:1], highs=names[-1:])
     pairs = list(zip(names[: len(names) // 2], names[::-1][: len(names) // 2], strict=True))
     middle = names[len(names) // 2] if len(names) % 2 else None
@@ -80,7 +80,7 @@ def percentile_figure(source: MetricSource) -> Figure | None:
 
 
 def landscape_figure(source: MetricSource) -> Figure | None:
-    """Return the band from the smallest to the largest value over the keys, as it is and in percent.
+    """Return the band from the smallest to the largest value over the keys, also in percent.
 
     Smallest and largest are of each trial's step; then means over seeds are taken.
 
@@ -110,7 +110,7 @@ def landscape_figure(source: MetricSource) -> Figure | None:
             pl.col("low", "high", "percent low", "percent high").mean(),
         )
     )
-    limit = source.limit(source.points.with_columns(key=pl.lit("")), columns=6)
+    limit = points_per_series(over, PLACE, source.room, 6)
     wide = thin(over, PLACE, limit=limit, lows=["low"], highs=["high"])
     share = "the value at 0" if here else "the mean over the step sizes"
 
@@ -255,9 +255,7 @@ def _with_fewer_layers(source: MetricSource) -> tuple[MetricSource, list[str | N
     if not note:
         return source, layers, ""
     kept = source.points.filter(pl.col("layer").is_in([each for each in shown if each is not None]))
-    fewer = MetricSource(
-        source.study, source.metric, kept, source.lost, source.room, source.about
-    )
+    fewer = MetricSource(source.study, source.metric, kept, source.lost, source.room, source.about)
     return fewer, shown, note
 
 
