@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def write_trial(
     seed: int,
     rows: Sequence[Row],
     diverged_step: int | None = None,
-    **changes: Any,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one trial's folder, with what the schema names and nothing else."""
     place = folder / "trials" / name
@@ -107,7 +107,7 @@ def write_trial(
         "versions": {"torch": "2.13.0"},
         "machine": {"cpu": "two cores"},
     }
-    (place / "trial.json").write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    (place / "trial.json").write_text(json.dumps({**record, **(changes or {})}), encoding="utf-8")
     frame = pl.DataFrame(list(rows), schema=METRIC_SCHEMA, orient="row")
     frame.write_parquet(place / "metrics.parquet")
     return place

@@ -66,8 +66,8 @@ class StudyResult:
     @property
     def verdict_frame(self) -> pl.DataFrame:
         """One row per claim: outcome, effect, interval, p values, seeds."""
-        names = ("id", "text", "kind", "metric", "outcome", "reason", "effect", "effect_name")
-        names += ("low", "high", "p", "p_adjusted", "seeds", "winner", "at", "unit")
+        names = ["id", "text", "kind", "metric", "outcome", "reason", "effect", "effect_name"]
+        names += ["low", "high", "p", "p_adjusted", "seeds", "winner", "at", "unit"]
         rows = [verdict.to_dict() for verdict in self.stored.verdicts]
         return _frame([{name: row[name] for name in names} for row in rows])
 

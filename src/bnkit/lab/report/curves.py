@@ -10,7 +10,7 @@ import polars as pl
 
 from bnkit.lab.report.points import Recorded
 from bnkit.lab.report.students_t import half_width_factor
-from bnkit.lab.report.thinning import points_per_series, thin
+from bnkit.lab.report.thinning import largest, points_per_series, thin
 from bnkit.lab.report.trial_groups import grid_key
 from bnkit.lab.store.schema import TrialRecord
 
@@ -128,7 +128,7 @@ def _over_seeds(points: pl.DataFrame, names: list[str], room: int) -> pl.DataFra
     over = over.with_columns(half=pl.col("half") * factor).with_columns(
         low=pl.col("mean") - pl.col("half"), high=pl.col("mean") + pl.col("half")
     )
-    limit = points_per_series(over, names, room, COLUMNS + int(over["seeds"].max() or 0))  # type: ignore[call-overload]
+    limit = points_per_series(over, names, room, COLUMNS + largest(over, "seeds"))
     return thin(over, names, limit=limit, lows=("mean", "least"), highs=("mean", "most"))
 
 

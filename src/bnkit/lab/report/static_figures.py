@@ -95,8 +95,9 @@ def _name(figure: Figure, view: View, mode: str, taken: set[str]) -> str:
 def _picture(figure: Figure, view: View, mode: str, arms: Sequence[str], format_: str) -> bytes:
     from matplotlib.figure import Figure as Canvas
 
-    columns = min(COLUMNS, len(view.panels))
-    rows = -(-len(view.panels) // columns)
+    count = len(view.panels)
+    columns = 2 if count == 4 else min(COLUMNS, count)
+    rows = -(-count // columns)
     width, height = PANEL_INCHES
     canvas = Canvas(figsize=(columns * width, rows * height + 0.6), layout="constrained")
     projection = {"projection": "3d"} if mode == "3-D" else {}
@@ -137,9 +138,8 @@ def _plain(text: str) -> str:
 def _legend(canvas: Any, view: View, arms: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
-    shown = dict.fromkeys(
-        item.arm for panel in view.panels for item in (*panel.lines, *panel.spans)
-    )
+    shown = {line.arm for panel in view.panels for line in panel.lines}
+    shown |= {span.arm for panel in view.panels for span in panel.spans}
     handles = []
     for arm in sorted(shown):
         look = appearance(arm)

@@ -146,6 +146,7 @@ def _contours(axes: Any, panel: Panel, view: View) -> None:
 
     surface = panel.surface
     assert surface is not None
+    axes.grid(visible=False)
     z = np.ma.masked_invalid([_numbers(row) for row in surface.z])
     limits = view.scale.linear if view.scale is not None else (float(z.min()), float(z.max()))
     filled = axes.contourf(surface.x, surface.y, z, np.linspace(*limits, LEVELS), cmap=COLOURS)

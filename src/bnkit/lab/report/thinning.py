@@ -41,7 +41,7 @@ def thin(
         .with_row_index("row")
         .with_columns(recorded=pl.len().over("group"), place=pl.int_range(pl.len()).over("group"))
     )
-    if not ordered.height or int(ordered["recorded"].max()) <= limit:  # type: ignore[arg-type]
+    if not ordered.height or largest(ordered, "recorded") <= limit:
         return ordered.drop("group", "row", "place")
     runs = max(1, limit // (len(lows) + len(highs)))
     row, first = pl.col("row"), lows[0]
@@ -70,6 +70,12 @@ def points_per_series(frame: pl.DataFrame, groups: Sequence[str], room: int, col
     """
     series = max(1, frame.select(groups).unique().height)
     return min(MOST_POINTS, max(FEWEST_POINTS, room // (series * columns)))
+
+
+def largest(frame: pl.DataFrame, column: str) -> int:
+    """Return the largest whole number in a column; 0 if there is none."""
+    found = frame[column].max()
+    return found if isinstance(found, int) else 0
 
 
 def thinned_text(shown: int, recorded: int) -> str:

@@ -57,7 +57,9 @@ def figures_of(
     }
     lost = {key[0]: frame for key, frame in study.lost.partition_by("metric", as_dict=True).items()}
     names = ordered_metrics([*points, *lost])
-    curves, probes, not_drawn = [], [], []
+    curves: list[Figure] = []
+    probes: list[Figure] = []
+    not_drawn = []
     for name in names:
         own = points.get(name, study.points.clear())
         from_then = lost.get(name, study.lost.clear())

@@ -31,7 +31,7 @@ class Line:
     """
 
     arm: int
-    x: list[float] | list[str]
+    x: list[float | str]
     pace: float | None
     mean: Values
     low: Values

@@ -21,7 +21,7 @@ from bnkit.lab.report.figures.lines import WHOLE_NETWORK, as_numbers, axis_title
 from bnkit.lab.report.figures.scale import scale_of_values
 from bnkit.lab.report.figures.source import MetricSource
 from bnkit.lab.report.figures.words import left_out_text, shown_options
-from bnkit.lab.report.thinning import points_per_series, thin, thinned_text
+from bnkit.lab.report.thinning import largest, points_per_series, thin, thinned_text
 from bnkit.lab.report.trial_groups import grid_key, grid_label, seeds_text
 from bnkit.page.number_format import number
 
@@ -73,7 +73,7 @@ def percentile_figure(source: MetricSource) -> Figure | None:
         source,
         layers,
         [_Drawn("", wide, span, axis_title(source.metric, source.unit))],
-        text=f"percentiles {bands}{line}; means over {_seeds(source)}",
+        texts=[f"percentiles {bands}{line}; means over {_seeds(source)}"],
         notes=[note],
         is_panel_per_arm=True,
     )
@@ -123,12 +123,19 @@ def landscape_figure(source: MetricSource) -> Figure | None:
 
         return _Drawn(name, wide, span, title)
 
-    views = [
-        drawn("as recorded", "", axis_title(source.metric, source.unit)),
-        drawn("in percent", "percent ", f"{source.metric} (% above or below {share})"),
-    ]
     text = f"smallest to largest over {len(keys)} step sizes, means over {_seeds(source)}"
-    return _figure(source, layers, views, text=text, notes=[note], is_panel_per_arm=False)
+    percent = f"{text}; in percent above or below {share}"
+    return _figure(
+        source,
+        layers,
+        [
+            drawn("as recorded", "", axis_title(source.metric, source.unit)),
+            drawn("in percent", "percent ", f"{source.metric} (%)"),
+        ],
+        texts=[text, percent],
+        notes=[note],
+        is_panel_per_arm=False,
+    )
 
 
 class _Drawn(NamedTuple):
@@ -145,7 +152,7 @@ def _figure(
     layers: list[str | None],
     drawn: list[_Drawn],
     *,
-    text: str,
+    texts: list[str],
     notes: list[str],
     is_panel_per_arm: bool,
 ) -> Figure | None:
@@ -161,12 +168,12 @@ def _figure(
         for place, layer in enumerate(layers):
             of_layer = {key[1:]: frame for key, frame in groups.items() if key[0] == layer}
             choice = ((place,) if len(layers) > 1 else ()) + ((way,) if len(drawn) > 1 else ())
-            view = _view(source, each, of_layer, choice, text, layer, is_panel_per_arm)
+            view = _view(source, each, of_layer, choice, texts[way], layer, is_panel_per_arm)
             if view.panels:
                 views.append(view)
     if not views:
         return None
-    longest = max(int(each.frame["recorded"].max() or 0) for each in drawn)  # type: ignore[call-overload]
+    longest = max(largest(each.frame, "recorded") for each in drawn)
     shown = max(len(span.x) for view in views for p in view.panels for span in p.spans)
     return source.figure(
         can_be_log=source.is_positive and source.unit != "share",
@@ -249,7 +256,7 @@ def _numeric_keys(points: pl.DataFrame) -> dict[str, float] | None:
 
 
 def _with_fewer_layers(source: MetricSource) -> tuple[MetricSource, list[str | None], str]:
-    layers = source.points["layer"].unique(maintain_order=True).to_list()
+    layers: list[str | None] = source.points["layer"].unique(maintain_order=True).to_list()
     shown = shown_options(layers, MOST_LAYERS)
     note = left_out_text("layer", len(shown), len(layers))
     if not note:
