@@ -61,7 +61,7 @@ def write_store(
     rates: Sequence[float] = (0.01, 0.1),
     diverged: Sequence[tuple[str, float, int]] = (("none", 0.1, 1),),
 ) -> Path:
-    """Write a study's folder: two arms, a grid of learning rates, losses and every probe.
+    """Write a study's folder: two arms, a grid of learning rates, every probe at the first rate.
 
     Args:
         diverged: arm, learning rate, seed of the trials that diverged, halfway.
@@ -77,7 +77,7 @@ def write_store(
             for seed in seeds:
                 end = epochs * 50 // 2 if (arm, rate, seed) in diverged else None
                 name = f"trial-{arm}-{rate}-{seed}"
-                rows = list(_rows(place, rate, seed, epochs, end))
+                rows = list(_rows(place, rate, seed, epochs, end, has_probes=rate == rates[0]))
                 write_trial(folder, name, arm, {"training.optimizer.lr": rate}, seed, rows, end)
     return folder
 
@@ -113,7 +113,9 @@ def write_trial(
     return place
 
 
-def _rows(place: int, rate: float, seed: int, epochs: int, end: int | None) -> Iterator[Row]:
+def _rows(
+    place: int, rate: float, seed: int, epochs: int, end: int | None, *, has_probes: bool
+) -> Iterator[Row]:
     for epoch in range(epochs + 1):
         step = 50 * epoch
         if end is not None and step > end:
@@ -125,8 +127,9 @@ def _rows(place: int, rate: float, seed: int, epochs: int, end: int | None) -> I
         yield step, epoch, "test loss", None, None, loss * 1.1, "nat"
         yield step, epoch, "train accuracy", None, None, 0.98 - 0.88 * left, "share"
         yield step, epoch, "test accuracy", None, None, 0.96 - 0.86 * left + wave / 9, "share"
-        yield from _probe_rows(step, epoch, place, left, wave)
-    if end is None:
+        if has_probes:
+            yield from _probe_rows(step, epoch, place, left, wave)
+    if end is None and has_probes:
         step = 50 * epochs
         for x in range(-4, 5):
             for y in range(-4, 5):

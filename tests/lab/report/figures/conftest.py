@@ -38,9 +38,7 @@ def rows(
 
 def draw(content: Sequence[tuple[Any, ...]], trials: Sequence[TrialRecord] = ()) -> StudyFigures:
     """Return the figures of rows and the trials they belong to."""
-    frame = pl.DataFrame(
-        list(content), schema={"trial": pl.String, **METRIC_SCHEMA}, orient="row"
-    )
+    frame = pl.DataFrame(list(content), schema={"trial": pl.String, **METRIC_SCHEMA}, orient="row")
     return figures_of({}, list(trials) or [trial()], frame)
 
 

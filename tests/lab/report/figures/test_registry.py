@@ -81,7 +81,9 @@ def test_one_step_is_drawn_along_numeric_keys_in_their_order(rows, draw):
 
 
 def test_layers_can_be_seen_side_by_side_at_the_end(rows, draw):
-    content = rows("gradient norm", ("a", None), [1, 2]) + rows("gradient norm", ("b", None), [3, 4])
+    content = rows("gradient norm", ("a", None), [1, 2]) + rows(
+        "gradient norm", ("b", None), [3, 4]
+    )
     figure = draw(content).probes[0]
     assert figure.selections[0].options == ["a", "b", "all, at the last step"]
     last = figure.views[-1]

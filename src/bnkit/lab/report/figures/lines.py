@@ -144,7 +144,9 @@ def end_view(
                     options.index(part(curve)) if numbers is None else numbers[part(curve)]
                 ),
             )
-            where: list[float | str] = [part(curve) if numbers is None else numbers[part(curve)] for curve in own]
+            where: list[float | str] = [
+                part(curve) if numbers is None else numbers[part(curve)] for curve in own
+            ]
             drawn.append(_end_line(own, arms.index(arm), where))
             diverged.append(frozenset(each.seed for curve in own for each in curve.divergences))
         lines += drawn
