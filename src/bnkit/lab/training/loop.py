@@ -12,6 +12,7 @@ from bnkit.lab.training.batches import Split, grouped_batches
 from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.early_stopping import EarlyStopping
 from bnkit.lab.training.evaluation import Checkpoint, Loss, TrainingMeans, evaluate, untrained
+from bnkit.lab.training.full_batch import FullBatch
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from bnkit.lab.training.settings import TrainingSettings, batches_per_epoch
 
@@ -67,12 +68,14 @@ def train(
     steps = OptimizerSteps(
         network, settings, loss_function, computation, total=total, per_epoch=per_epoch
     )
+    full_batch = FullBatch(network, train_split, computation)
     means = TrainingMeans(per_epoch, batches_per_epoch(*cut))
     stopping = EarlyStopping(settings.early_stopping)
     validate_every = settings.validate_every or per_epoch
     groups = grouped_batches(train_split, batch_size, drop_last, settings.accumulate, seed)
     network.train()
     for step, batches in zip(range(1, total + 1), groups, strict=False):
+        full_batch.refresh()
         results = steps.take(step, batches)
         if results is None:
             run.diverged_step = step
