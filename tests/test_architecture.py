@@ -37,9 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "lab.networks": {"layers"},
     "lab.store": set(),
     "lab.training": {"lab.data"},
+    "lab.probes": {"inspection", "functional", "lab.store", "lab.training", "rewrite"},
     "lab.study": {
         "lab.data",
         "lab.networks",
+        "lab.probes",
         "lab.store",
         "lab.training",
         "kernels.dispatch",

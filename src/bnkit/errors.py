@@ -19,6 +19,7 @@
     ├── StudyError               (ValueError)    a study file is wrong
     ├── DataError                (ValueError)    images or labels cannot be used
     ├── NetworkError             (ValueError)    a network cannot be built or compared
+    ├── ProbeError               (ValueError)    a probe cannot be used as it was asked for
     ├── TrialError               (RuntimeError)  a trial raised while it trained
     └── StoreError               (OSError)       results cannot be read or written
 
@@ -137,6 +138,10 @@ class DataError(BnkitError, ValueError):
 
 class NetworkError(BnkitError, ValueError):
     """A network cannot be built, does not fit the data, or gives nothing to compare."""
+
+
+class ProbeError(BnkitError, ValueError):
+    """A probe cannot be used as it was asked for, or on this network or loop."""
 
 
 class TrialError(BnkitError, RuntimeError):

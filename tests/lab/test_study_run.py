@@ -147,7 +147,7 @@ def test_arms_are_fair(tmp_path: Path) -> None:
     for trial in trials:
         with seeded(1):
             example = torch.from_numpy(dataset.train_images[:4])
-            built[trial.arm] = build_arm(TrialJob("x", trial, Net), dataset, example).model
+            built[trial.arm] = build_arm(TrialJob("x", trial, Net), dataset, example).rewrite.model
     weights = built["with"].state_dict()
     bare = built["without"].state_dict()
     assert {"conv1.weight", "conv2.weight", "head.weight", "head.bias"} <= bare.keys()

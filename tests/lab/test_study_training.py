@@ -119,7 +119,7 @@ def built(study: Any, builder: Any) -> dict[str, nn.Module]:
             example = torch.from_numpy(dataset.train_images[:4])
             if trial.settings.training.precision == "float64":
                 example = example.double()
-            rewrite = build_arm(job, dataset, example)
+            rewrite = build_arm(job, dataset, example).rewrite
         networks[" ".join([trial.arm, *map(str, trial.grid.values())])] = rewrite.model
     return networks
 

@@ -24,7 +24,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @contextmanager
-def preserve(model: nn.Module, *inputs: Any) -> Iterator[nn.Module]:
+def preserve(model: nn.Module, *inputs: Any, copy_parameters: bool = True) -> Iterator[nn.Module]:
     """Run something on a model and put everything back, also when it raises.
 
     Put back are, for each module, its class and its attributes: the training flag, submodules,
@@ -39,13 +39,19 @@ def preserve(model: nn.Module, *inputs: Any) -> Iterator[nn.Module]:
     Args:
         model: the model that is about to be run.
         inputs: what it is run on; the tensors in it are put back too.
+        copy_parameters: False where the caller writes to no parameter and no gradient, or puts
+            their values back itself: of these, all but the values is put back.
 
-    Cost: one copy of the tensors and gradients while the context is open.
+    Cost: one copy of the tensors and gradients while the context is open; without
+    `copy_parameters`, one of the buffers and what else is held.
     """
     modules = [_ModuleState(module) for module in modules_within(model)]
     found = [tensor for state in modules for tensor in tensors_of(state.module)]
     distinct = {id(tensor): tensor for tensor in [*found, *tensors_in(inputs)]}
-    tensors = [_TensorState(tensor) for tensor in distinct.values()]
+    tensors = [
+        _TensorState(tensor, copied=copy_parameters or not isinstance(tensor, nn.Parameter))
+        for tensor in distinct.values()
+    ]
     restore_random_state = _random_state_restorers()
     try:
         yield model
@@ -126,11 +132,13 @@ def _refill(container: Any, content: Any) -> None:
 
 
 class _TensorState:
-    def __init__(self, tensor: Tensor) -> None:
-        self.values = _Values(tensor)
+    def __init__(self, tensor: Tensor, *, copied: bool) -> None:
+        self.values = _Values(tensor, copied)
         self.type = type(tensor)
         self.is_leaf, self.requires_grad = tensor.is_leaf, tensor.requires_grad
-        self.grad = None if not tensor.is_leaf or tensor.grad is None else _Values(tensor.grad)
+        self.grad = (
+            None if not tensor.is_leaf or tensor.grad is None else _Values(tensor.grad, copied)
+        )
 
     def restore(self) -> None:
         tensor = self.values.tensor
@@ -152,10 +160,11 @@ class _Values:
     """Where a tensor's values lie and what they are."""
 
     tensor: Tensor
+    is_copied: bool
 
     def __post_init__(self) -> None:
         self.place = self.tensor.data
-        has_values = not is_lazy(self.tensor) and not self.tensor.is_meta
+        has_values = self.is_copied and not is_lazy(self.tensor) and not self.tensor.is_meta
         self.copied = self.tensor.detach().clone() if has_values else None
 
     def restore(self) -> None:

@@ -18,6 +18,7 @@ from bnkit.lab.networks import build_network, named_builder
 from bnkit.lab.training import Split
 from bnkit.lab.training.batches import grouped_batches
 from bnkit.lab.training.computation import Computation
+from bnkit.lab.training.observer import StepPlace
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from helpers.training_cases import settings
 
@@ -64,7 +65,9 @@ def test_losses_agree_to_1e_8_over_200_steps_in_float64() -> None:
     losses = []
     with use_kernel(NUMBA):
         for step, group in zip(range(1, STEPS + 1), batches, strict=False):
-            losses.append([steps.take(step, group)[0].loss for steps in (ours, torchs)])
+            losses.append(
+                [steps.take(StepPlace(step, 1), group)[0].loss for steps in (ours, torchs)]
+            )
     found, expected = np.array(losses).T
     assert expected[-5:].mean() < 0.5 * expected[:5].mean()
     np.testing.assert_allclose(found, expected, rtol=1e-8)
@@ -77,7 +80,9 @@ def test_each_step_from_equal_weights_agrees_to_1e_5_in_float32() -> None:
         for step, group in zip(range(1, SINGLE_STEPS + 1), batches, strict=False):
             network.load_state_dict(twin.state_dict())
             ours.optimizer.load_state_dict(copy.deepcopy(torchs.optimizer.state_dict()))
-            found, expected = (steps.take(step, group)[0].loss for steps in (ours, torchs))
+            found, expected = (
+                steps.take(StepPlace(step, 1), group)[0].loss for steps in (ours, torchs)
+            )
             assert found == pytest.approx(expected, rel=1e-5)
             for mine, theirs in zip(network.parameters(), twin.parameters(), strict=True):
                 assert (mine - theirs).norm() <= 1e-5 * theirs.norm() + 1e-6

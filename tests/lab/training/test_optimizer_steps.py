@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from bnkit.lab.training.batches import grouped_batches
 from bnkit.lab.training.computation import Computation
+from bnkit.lab.training.observer import StepPlace
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from helpers.training_cases import network, plain_network, run, settings, splits
 
@@ -47,7 +48,7 @@ def test_a_gradient_longer_than_clip_norm_is_shortened_to_it() -> None:
         given = settings(optimizer={"name": "sgd", "lr": 1.0}, **changes)
         steps = OptimizerSteps(model, given, F.cross_entropy, Computation(), total=1, per_epoch=1)
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-        steps.take(1, batch)
+        steps.take(StepPlace(1, 1), batch)
         return nn.utils.parameters_to_vector(model.parameters()).detach() - before
 
     free = moved()
@@ -71,5 +72,5 @@ def test_a_loss_that_is_not_finite_takes_no_step() -> None:
         per_epoch=1,
     )
     batches = [(train_split.images[:8], train_split.labels[:8])] * 2
-    assert steps.take(1, batches) is None
+    assert steps.take(StepPlace(1, 1), batches) is None
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)

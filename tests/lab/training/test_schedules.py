@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
 from bnkit.lab.training import TrainingSettings
 from bnkit.lab.training.computation import Computation
+from bnkit.lab.training.observer import StepPlace
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from bnkit.lab.training.schedules import rate_factor
 
@@ -78,6 +79,6 @@ def test_the_rate_is_set_from_the_step_alone() -> None:
     batch = (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
     seen = []
     for step in (7, 1, 4, 4):
-        steps.take(step, [batch])
+        steps.take(StepPlace(step, 1), [batch])
         seen.append(steps.optimizer.param_groups[0]["lr"])
     assert seen == pytest.approx([0.05, 0.2, 0.1, 0.1])

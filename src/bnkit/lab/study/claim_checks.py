@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnkit.errors import did_you_mean
+from bnkit.lab.probes.names import PROBES, RecordedMetric
 from bnkit.lab.study.claim_settings import ClaimSettings
 
 
-def check_metric(claim: ClaimSettings, metrics: Sequence[str]) -> None:
+def check_metric(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) -> None:
     """Refuse a claim about what nobody records.
 
     Args:
         claim: what is claimed.
-        metrics: the metrics that are recorded, one value per checkpoint.
+        metrics: name → metric of all that is recorded.
 
     Raises:
         ValueError: the message.
@@ -23,17 +24,31 @@ def check_metric(claim: ClaimSettings, metrics: Sequence[str]) -> None:
     if claim.reading == "largest-usable":
         return
     if claim.metric not in metrics:
-        near = did_you_mean(claim.metric, metrics)
         raise ValueError(
-            f"claim {claim.id!r} names the metric {claim.metric!r}; "
-            f"recorded are {', '.join(metrics)}. {near}".rstrip(". ")
+            f"claim {claim.id!r} names the metric {claim.metric!r}; recorded are "
+            f"{', '.join(metrics)}. {_remedy(claim.metric, metrics)}".rstrip(". ")
         )
+    per = metrics[claim.metric].per
     for name in ("layer", "key"):
-        if getattr(claim, name) is not None:
+        is_named = getattr(claim, name) is not None
+        if is_named and name not in per:
+            what = f"per {' and '.join(per)}" if per else "as one value per checkpoint"
             raise ValueError(
-                f"claim {claim.id!r} names a {name} of {claim.metric}, which is recorded as one "
-                f"value per checkpoint; leave {name} out"
+                f"claim {claim.id!r} names a {name} of {claim.metric}, which is recorded {what}; "
+                f"leave {name} out"
             )
+        if not is_named and name in per:
+            raise ValueError(
+                f"claim {claim.id!r} must say which {name}: {claim.metric} is recorded per "
+                f"{' and '.join(per)}"
+            )
+
+
+def _remedy(metric: str, metrics: Iterable[str]) -> str:
+    for kind, entry in PROBES.items():
+        if any(each.name == metric for each in entry.metrics):
+            return f'The probe "{kind}" records it: add [[probes]] with kind = "{kind}"'
+    return did_you_mean(metric, metrics)
 
 
 def check_grid(claim: ClaimSettings, grid: Mapping[str, Sequence[Any]]) -> None:

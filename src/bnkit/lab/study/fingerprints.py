@@ -23,6 +23,8 @@ def trial_id(trial: PlannedTrial, fingerprints: Mapping[str, str]) -> str:
     """
     settings = trial.settings.model_dump(mode="json")
     settings["data"].pop("path")
+    if not settings["probes"]:  # ids of trials that were stored before there were probes
+        del settings["probes"]
     settings["network"]["name"] = settings["network"]["name"].rpartition(":")[2]
     settings["training"]["loss"] = settings["training"]["loss"].rpartition(":")[2]
     content = {

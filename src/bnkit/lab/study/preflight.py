@@ -51,7 +51,7 @@ def check_job(job: TrialJob, dataset: Dataset) -> None:
     with repeatable(settings.training), seeded(job.trial.seed):
         images, labels = _first_batch(job, dataset, device, computation)
         _check_as_given(job, dataset, images, computation)
-        network = build_arm(job, dataset, images[:EXAMPLE_SIZE]).model
+        network = build_arm(job, dataset, images[:EXAMPLE_SIZE]).rewrite.model
         where = f"network {settings.network.name}, arm {job.trial.arm!r}"
         _check_copy(network, where)
         logits = _forward(network, images, where, computation, training=True)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bnkit.errors import StudyError
 from bnkit.lab.data.settings import DataSettings
 from bnkit.lab.networks.settings import NetworkSettings
+from bnkit.lab.probes.names import recorded_metrics
+from bnkit.lab.probes.settings import ProbeSettings
 from bnkit.lab.study.arm_names import check_norm
 from bnkit.lab.study.claim_checks import check_grid, check_metric
 from bnkit.lab.study.claim_settings import ClaimSettings
@@ -20,8 +22,6 @@ from bnkit.lab.study.spec_errors import unknown_key, validation_message
 from bnkit.lab.training.settings import TrainingSettings
 
 TRIAL_TABLES = ("data", "network", "training")
-METRICS = ("train loss", "train accuracy", "test loss", "test accuracy")
-
 
 ArmName = Annotated[str, Field(min_length=1)]
 
@@ -46,6 +46,7 @@ class TrialSettings(BaseModel):
     network: NetworkSettings
     training: TrainingSettings
     norm: str = "batch"
+    probes: tuple[ProbeSettings, ...] = ()
 
 
 class StudySettings(BaseModel):
@@ -56,6 +57,7 @@ class StudySettings(BaseModel):
         data, network, training: the settings that all arms share, before their overrides.
         arms: arm → its `norm` and its overrides.
         grid: `seed` and any dotted key → list of values.
+        probes: what every trial measures beside its losses and accuracies.
         claims: what is to be judged.
         overrides: settings from the command line, laid over each trial's last.
         fingerprints: hashes of data, network and loss, written into the resolved file of a run.
@@ -69,6 +71,7 @@ class StudySettings(BaseModel):
     training: Mapping[str, Any]
     arms: Annotated[Mapping[ArmName, Mapping[str, Any]], Field(min_length=1)]
     grid: Mapping[str, Annotated[list[Any], Field(min_length=1)]]
+    probes: tuple[ProbeSettings, ...] = ()
     claims: tuple[ClaimSettings, ...] = ()
     overrides: Mapping[str, Any] = Field(default_factory=dict)
     fingerprints: Mapping[str, str] = Field(default_factory=dict)
@@ -90,9 +93,20 @@ class StudySettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _probes_record_different_metrics(self) -> Self:
+        kinds = [probe.kind for probe in self.probes]
+        for kind in kinds:
+            if kinds.count(kind) > 1:
+                raise ValueError(
+                    f"two probes are of the kind {kind!r}; give one of them all the layers"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _claims_can_be_judged(self) -> Self:
+        metrics = recorded_metrics(probe.kind for probe in self.probes)
         for claim in self.claims:
-            check_metric(claim, METRICS)
+            check_metric(claim, metrics)
             check_grid(claim, self.grid)
             for arm in claim.published or {}:
                 if arm not in self.arms:
@@ -156,6 +170,7 @@ def plan(settings: StudySettings, where: str = "study") -> list[PlannedTrial]:
         StudyError: an arm or a grid point has settings that are not valid together.
     """
     base = {table: getattr(settings, table) for table in TRIAL_TABLES}
+    base["probes"] = settings.probes
     _trial_settings(overlay(base, settings.overrides), where)
     keys = [key for key in settings.grid if key != "seed"]
     points = list(itertools.product(*(settings.grid[key] for key in keys)))

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from bnkit.errors import StudyError, did_you_mean
 from bnkit.lab.data.settings import DataSettings
 from bnkit.lab.networks.settings import InitSettings, NetworkSettings
+from bnkit.lab.probes.settings import ProbeSettings
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.training.settings import (
     EarlyStoppingSettings,
@@ -58,13 +59,24 @@ def known_keys() -> dict[str, tuple[str, ...]]:
         for table, models in _NAMED_TABLES.items()
     }
     return {
-        "": ("study", "data", "network", "training", "grid", "arms", "claims", "profiles"),
+        "": (
+            "study",
+            "data",
+            "network",
+            "training",
+            "grid",
+            "arms",
+            "probes",
+            "claims",
+            "profiles",
+        ),
         "study": ("name", "title", "question", "source"),
         "data": tuple(DataSettings.model_fields),
         "network": tuple(NetworkSettings.model_fields),
         "training": tuple(TrainingSettings.model_fields),
         "training.early_stopping": tuple(EarlyStoppingSettings.model_fields),
         **named,
+        "probes": tuple(ProbeSettings.model_fields),
         "claims": tuple(ClaimSettings.model_fields),
         "arms": ("norm", "data", "network", "training"),
     }
@@ -87,7 +99,7 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
     if first["type"] == "missing":
         return _Message(given=f"{key} is missing", required="it must be given", remedy="")
     if first["type"] == "value_error":
-        place = f"{key}: " if key.startswith("claims") else ""
+        place = f"{key}: " if key.startswith(("claims", "probes")) else ""
         return _Message(given=f"{place}{first['ctx']['error']}", required="", remedy="")
     if first["type"].startswith("union_tag"):
         names = ", ".join(_NAMED_TABLES[key])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from bnkit.inspection.target import is_target, load_target
 from bnkit.kernels.dispatch import AUTO, use_kernel
 from bnkit.lab.data import Dataset
 from bnkit.lab.networks import build_network, initialize, named_builder
+from bnkit.lab.probes import Probe, Session, make_probes
+from bnkit.lab.probes.objective import ClassifierObjective, SplitExamples
 from bnkit.lab.store import MetricRow, TrialRecord, TrialStore
 from bnkit.lab.study.arms import apply_arm, arm_notes
 from bnkit.lab.study.random_state import seed_everything, seeded
@@ -29,6 +31,7 @@ from bnkit.lab.training import (
     Checkpoint,
     Computation,
     Loss,
+    Split,
     TrainingRun,
     TrainingSettings,
     to_device,
@@ -77,12 +80,13 @@ def run_trial(
     with repeatable(settings.training), seeded(job.trial.seed):
         try:
             train_split, test_split = to_device(dataset, device, dtype)
-            rewrite = build_arm(job, dataset, train_split.images[:EXAMPLE_SIZE])
+            built = build_arm(job, dataset, train_split.images[:EXAMPLE_SIZE])
+            session = _session(job, built, train_split, test_split)
             # Again, so that what draws random numbers during training (dropout) starts alike
             # in all arms, whatever building and rewriting drew.
             seed_everything(job.trial.seed)
             run = train(
-                rewrite.model,
+                built.rewrite.model,
                 train_split,
                 test_split,
                 settings.training,
@@ -91,6 +95,7 @@ def run_trial(
                 seed=job.trial.seed,
                 loss_function=loss_function(settings.training.loss),
                 on_checkpoint=on_step,
+                observer=session,
             )
         except BnkitError:
             raise
@@ -101,10 +106,15 @@ def run_trial(
                 remedy="Trials that had finished are kept; mend it and run again",
                 where=f"arm {job.trial.arm!r}, seed {job.trial.seed}",
             ) from error
-    notes = (*dataset.notes, *arm_notes(job.trial.arm, rewrite), *_stopping_notes(job, run))
+    notes = (
+        *dataset.notes,
+        *arm_notes(job.trial.arm, built.rewrite),
+        *_stopping_notes(job, run),
+        *_probe_notes(session),
+    )
     seconds = time.perf_counter() - started
     record = _record(job, dataset.classes, run.diverged_step, notes, seconds)
-    TrialStore(root).save(record, list(_rows(run.checkpoints)))
+    TrialStore(root).save(record, [*_rows(run.checkpoints), *session.rows])
     return record
 
 
@@ -138,12 +148,40 @@ def _stopping_notes(job: TrialJob, run: TrainingRun) -> Iterator[str]:
         )
 
 
+def _session(job: TrialJob, built: BuiltArm, train_split: Split, test_split: Split) -> Session:
+    objective = ClassifierObjective(
+        loss_function(job.trial.settings.training.loss), computation_of(job)
+    )
+    return Session(
+        built.rewrite.model,
+        built.probes,
+        objective,
+        held_out=SplitExamples(test_split),
+        training=SplitExamples(train_split),
+    )
+
+
+def _probe_notes(session: Session) -> Iterator[str]:
+    for probe in session.never_due:
+        yield f"The probe {probe.kind!r} ran at no time: it is due {probe.when}."
+
+
 def computation_of(job: TrialJob) -> Computation:
     """Return how a trial's forward runs: its dtype, device and memory format."""
     return Computation.of(job.trial.settings.training)
 
 
-def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
+class BuiltArm(NamedTuple):
+    """A trial's network, rewritten for its arm, and its probes.
+
+    The probes chose their layers before the rewrite, so that all arms look at the same places.
+    """
+
+    rewrite: Rewrite
+    probes: list[Probe]
+
+
+def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> BuiltArm:
     """Build the trial's network on the example's device and apply its arm's rewrite.
 
     Random numbers are drawn by the builder alone, so under one seed the weights that remain are
@@ -151,7 +189,8 @@ def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> Rewrite:
     """
     settings = job.trial.settings
     network = build_as_given(job, dataset, example)
-    return apply_arm(network, settings.norm, example, settings.network.name)
+    probes = make_probes(settings.probes, network)
+    return BuiltArm(apply_arm(network, settings.norm, example, settings.network.name), probes)
 
 
 def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Module:

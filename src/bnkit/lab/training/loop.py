@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -13,6 +13,7 @@ from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.early_stopping import EarlyStopping
 from bnkit.lab.training.evaluation import Checkpoint, Loss, TrainingMeans, evaluate, untrained
 from bnkit.lab.training.full_batch import FullBatch
+from bnkit.lab.training.observer import Observer, StepPlace
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from bnkit.lab.training.settings import TrainingSettings, batches_per_epoch
 
@@ -44,6 +45,7 @@ def train(
     seed: int,
     loss_function: Loss,
     on_checkpoint: Callable[[int], None] = lambda _: None,
+    observer: Observer | None = None,
 ) -> TrainingRun:
     """Train a network and return its metrics at every checkpoint.
 
@@ -59,14 +61,22 @@ def train(
         seed: seed of the batch order, which nothing else draws from.
         loss_function: (logits, labels) → scalar mean.
         on_checkpoint: called with the steps taken after each checkpoint.
+        observer: told of every step.
     """
+    observer = observer or Observer()
     settings = settings.for_batch_size(batch_size)
     computation = Computation.of(settings)
     first = untrained(network, train_split, test_split, batch_size, loss_function, computation)
     run, cut = TrainingRun([first]), (len(train_split), batch_size, drop_last)
     per_epoch, total = settings.steps_per_epoch(*cut), settings.total_steps(*cut)
     steps = OptimizerSteps(
-        network, settings, loss_function, computation, total=total, per_epoch=per_epoch
+        network,
+        settings,
+        loss_function,
+        computation,
+        total=total,
+        per_epoch=per_epoch,
+        observer=observer,
     )
     full_batch = FullBatch(network, train_split, computation)
     means = TrainingMeans(per_epoch, batches_per_epoch(*cut))
@@ -74,17 +84,19 @@ def train(
     validate_every = settings.validate_every or per_epoch
     groups = grouped_batches(train_split, batch_size, drop_last, settings.accumulate, seed)
     network.train()
-    for step, batches in zip(range(1, total + 1), groups, strict=False):
+    observer.start()
+    for place, batches in zip(_places(total, per_epoch, validate_every), groups, strict=False):
+        step = place.step
         full_batch.refresh()
-        results = steps.take(step, batches)
+        results = steps.take(place, batches)
         if results is None:
             run.diverged_step = step
             return run
         means.add(step, results)
-        if step != total and step % validate_every != 0:
+        if not place.is_checkpoint:
             continue
         tested = evaluate(network, test_split, loss_function, computation)
-        run.checkpoints.append(Checkpoint(step, -(-step // per_epoch), *means.of_epoch(), *tested))
+        run.checkpoints.append(Checkpoint(step, place.epoch, *means.of_epoch(), *tested))
         if not math.isfinite(tested[0]):
             run.diverged_step = step
             return run
@@ -95,13 +107,26 @@ def train(
     if not means.recent_loss() < first.train_loss:
         run.diverged_step = run.stopped_step or total
     elif run.stopped_step is not None:
-        run.checkpoints += _standing(run.checkpoints[-1], total, validate_every, per_epoch)
+        run.checkpoints += _standing(run.checkpoints[-1], _places(total, per_epoch, validate_every))
         on_checkpoint(total)
+    observer.finish()
     return run
 
 
-def _standing(last: Checkpoint, total: int, every: int, per_epoch: int) -> Iterator[Checkpoint]:
+def _places(total: int, per_epoch: int, validate_every: int) -> Iterator[StepPlace]:
+    for step in range(1, total + 1):
+        is_last = step == total
+        yield StepPlace(
+            step,
+            -(-step // per_epoch),
+            ends_epoch=step % per_epoch == 0,
+            is_checkpoint=is_last or step % validate_every == 0,
+            is_last=is_last,
+        )
+
+
+def _standing(last: Checkpoint, places: Iterable[StepPlace]) -> Iterator[Checkpoint]:
     """Yield the checkpoints that a stopped run did not reach, with its last values."""
-    for step in range(last.step + 1, total + 1):
-        if step == total or step % every == 0:
-            yield last._replace(step=step, epoch=-(-step // per_epoch))
+    for place in places:
+        if place.step > last.step and place.is_checkpoint:
+            yield last._replace(step=place.step, epoch=place.epoch)

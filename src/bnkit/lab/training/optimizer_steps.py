@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from bnkit.lab.training.computation import Computation
-from bnkit.lab.training.evaluation import BatchResult, Loss, batch_result
+from bnkit.lab.training.evaluation import BatchResult, Loss, Sums, batch_result
+from bnkit.lab.training.observer import Observer, StepPlace
 from bnkit.lab.training.optimizers import make_optimizer
 from bnkit.lab.training.schedules import rate_factor
 from bnkit.lab.training.settings import TrainingSettings
@@ -23,6 +24,7 @@ class OptimizerSteps:
         loss_function: (logits, labels) → scalar mean.
         computation: how the forward runs.
         total, per_epoch: optimizer steps of the training and of an epoch, for the schedule.
+        observer: told of every step.
     """
 
     def __init__(
@@ -34,24 +36,47 @@ class OptimizerSteps:
         *,
         total: int,
         per_epoch: int,
+        observer: Observer | None = None,
     ) -> None:
         self.network, self.settings, self.loss_function = network, settings, loss_function
         self.computation, self.total, self.per_epoch = computation, total, per_epoch
+        self.observer = observer or Observer()
         self.optimizer = make_optimizer(network, settings)
         self.scaler = computation.gradient_scaler()
 
-    def take(self, step: int, batches: Sequence[tuple[Tensor, Tensor]]) -> list[BatchResult] | None:
+    def take(
+        self, place: StepPlace, batches: Sequence[tuple[Tensor, Tensor]]
+    ) -> list[BatchResult] | None:
         """Take a step along the mean gradient over the examples of its batches.
 
         Args:
-            step: counted from 1.
+            place: which step it is.
             batches: images and labels; more than one where gradients are accumulated.
 
         Returns:
             What each batch gave; None if a loss was not finite, and then no step was taken.
         """
-        self._set_learning_rate(step)
+        self._set_learning_rate(place.step)
         self.optimizer.zero_grad(set_to_none=True)
+        self.observer.begin(place)
+        results = self._backward(batches)
+        if results is None:
+            self.observer.abandon()
+            return None
+        sums = Sums()
+        for result in results:
+            sums.add(result)
+        self.observer.before_update(
+            batches,
+            self.optimizer.param_groups[0]["lr"],
+            is_plain_gradient=not self.scaler.is_enabled(),
+            loss=sums.means()[0],
+        )
+        self._update()
+        self.observer.after_update()
+        return results
+
+    def _backward(self, batches: Sequence[tuple[Tensor, Tensor]]) -> list[BatchResult] | None:
         examples = sum(len(labels) for _, labels in batches)
         results = []
         for images, labels in batches:
@@ -64,7 +89,6 @@ class OptimizerSteps:
             weighted = loss if len(batches) == 1 else loss * (len(labels) / examples)
             self.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
             results.append(batch_result(value, logits, labels))
-        self._update()
         return results
 
     def _set_learning_rate(self, step: int) -> None:

@@ -1,0 +1,199 @@
+"""Probes over one training: which are due, what they see, what they recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from bnkit.inspection.preserve import preserve
+from bnkit.inspection.trace import uncompiled
+from bnkit.lab.probes.choice import unit_of
+from bnkit.lab.probes.moment import Moment
+from bnkit.lab.probes.objective import Examples, Objective
+from bnkit.lab.probes.probe import Measured, Probe
+from bnkit.lab.probes.probed_step import Gradient, ProbedStep, copied_parameters
+from bnkit.lab.probes.step_start import StepStart
+from bnkit.lab.store import MetricRow
+from bnkit.lab.training.observer import Observer, StepPlace
+
+_START = StepPlace(0, 0)
+
+
+class Session(Observer):
+    """Runs probes in a training loop, and leaves no mark on it.
+
+    The loop calls `start` once, for each step `begin`, `before_update` (after the backward, before
+    the optimizer's step) and `after_update`, and `finish` once. Training goes on as if no probe
+    were there: parameters, buffers, gradients, modes and random state are equal to the last bit.
+
+    Attributes:
+        rows: what was recorded, in order.
+        never_due: the probes that ran at no time, known after `finish`.
+
+    Args:
+        network: the module that the loop calls; it may be wrapped by DistributedDataParallel or
+            torch.compile.
+        probes: prepared on the network as it was built.
+        objective: how the loop runs the network on a batch.
+        held_out, training: examples for the probes that need them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        probes: Sequence[Probe],
+        objective: Objective,
+        *,
+        held_out: Examples | None = None,
+        training: Examples | None = None,
+    ) -> None:
+        self.called, self.network = network, unwrapped(network)
+        self.probes, self.objective = list(probes), objective
+        self.held_out, self.training = held_out, training
+        self.rows: list[MetricRow] = []
+        self.never_due: list[Probe] = []
+        self._measured: set[int] = set()
+        self._place = _START
+        self._due: list[Probe] = []
+        self._start: StepStart | None = None
+        self._step: ProbedStep | None = None
+        self._seconds: list[float] = []
+        self._began = 0.0
+
+    def start(self) -> None:
+        """Measure the untrained network."""
+        self._measure(self._probes(_START, steps=False), _START)
+
+    def begin(self, place: StepPlace) -> None:
+        """Begin a step: call it before the first forward."""
+        self._place = place
+        self._due = self._probes(place, steps=True)
+        if self._due:
+            self._start = StepStart(self.network, self.called)
+        self._began = time.perf_counter()
+
+    def before_update(
+        self,
+        batches: Sequence[Any],
+        learning_rate: float,
+        *,
+        is_plain_gradient: bool,
+        loss: float | None = None,
+    ) -> None:
+        """Look at a step between its backward and its update.
+
+        Args:
+            batches: of the step, as the objective takes them.
+            learning_rate: of the first parameter group.
+            is_plain_gradient: whether `.grad` holds the mean gradient over the examples, not
+                clipped, not scaled, without weight decay.
+            loss: of the step, where the loop knows it.
+        """
+        if self._start is None:
+            return
+        paused = time.perf_counter()
+        self._start.close()
+        self._step = ProbedStep(
+            self.network,
+            self.objective,
+            batches,
+            self._start,
+            learning_rate=learning_rate,
+            plain_gradient=self._gradients() if is_plain_gradient else None,
+            loss=loss,
+        )
+        if any("update" in probe.needs for probe in self._due):
+            self._step.weights = copied_parameters(self.network)
+        now = [probe for probe in self._due if "update" not in probe.needs]
+        self._measure(now, self._place, self._step)
+        self._began += time.perf_counter() - paused
+
+    def after_update(self) -> None:
+        """End a step: call it after the optimizer's step."""
+        self._seconds.append(time.perf_counter() - self._began)
+        if self._step is not None:
+            moved = [probe for probe in self._due if "update" in probe.needs]
+            self._step.updated()
+            self._measure(moved, self._place, self._step)
+        self._end_step()
+        self._measure(self._probes(self._place, steps=False), self._place)
+
+    def finish(self) -> None:
+        """End the training: probes of its end run now, if they have not, and all conclude."""
+        self._end_step()
+        late = [
+            probe
+            for probe in self._probes(self._place._replace(is_last=True), steps=False)
+            if probe.when.moment == "end" and id(probe) not in self._measured
+        ]
+        self._measure(late, self._place)
+        for probe in self.probes:
+            if id(probe) in self._measured:
+                self._record(probe, self._place, probe.conclude())
+        self.never_due = [p for p in self.probes if id(p) not in self._measured]
+
+    def abandon(self) -> None:
+        """Forget a step that was not finished."""
+        self._end_step()
+
+    def _end_step(self) -> None:
+        if self._start is not None:
+            self._start.close()
+        self._start = self._step = None
+        self._due = []
+
+    def _probes(self, place: StepPlace, *, steps: bool) -> list[Probe]:
+        return [p for p in self.probes if p.needs_step == steps and p.when.is_due(place)]
+
+    def _measure(
+        self, probes: Sequence[Probe], place: StepPlace, step: ProbedStep | None = None
+    ) -> None:
+        if not probes:
+            return
+        for probe in probes:
+            with self._guarded():
+                found = list(probe.measure(self._moment(place, step)))
+            self._record(probe, place, found)
+            self._measured.add(id(probe))
+        if step is None:
+            self._seconds.clear()
+
+    def _moment(self, place: StepPlace, step: ProbedStep | None) -> Moment:
+        return Moment(
+            self.network,
+            place,
+            self.objective,
+            held_out=self.held_out,
+            training=self.training,
+            step=step,
+            step_seconds=tuple(self._seconds),
+        )
+
+    def _record(self, probe: Probe, place: StepPlace, found: Iterable[Measured]) -> None:
+        for metric, value, layer, key in found:
+            unit = unit_of(probe.kind, metric)
+            self.rows.append(MetricRow(place.step, place.epoch, metric, value, unit, layer, key))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        with preserve(self.network, copy_parameters=False), uncompiled():
+            yield
+
+    def _gradients(self) -> Gradient:
+        named = self.network.named_parameters()
+        return {name: each.grad for name, each in named if each.grad is not None}
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the module within DistributedDataParallel and torch.compile, whose weights it has."""
+    while True:
+        if isinstance(network, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            network = network.module
+        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
+            network = inner
+        else:
+            return network

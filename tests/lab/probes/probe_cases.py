@@ -1,0 +1,25 @@
+"""One case per probe, which the contract suite runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class ProbeCase(NamedTuple):
+    """How the contract suite asks for a probe.
+
+    Attributes:
+        kind: a key of `PROBES`.
+        table: further keys of its `[[probes]]` table.
+    """
+
+    kind: str
+    table: Mapping[str, Any] = MappingProxyType({})
+
+
+PROBE_CASES = (
+    ProbeCase("activation-percentiles", {"when": 2, "examples": 20}),
+    ProbeCase("gradient-norms", {"when": 1}),
+)
