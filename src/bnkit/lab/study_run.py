@@ -11,7 +11,7 @@ from typing import Any
 
 from bnkit.errors import NetworkError, StudyError
 from bnkit.lab.data.names import GIVEN, SOURCES
-from bnkit.lab.recorded_run import is_recorded
+from bnkit.lab.recording import is_recorded
 from bnkit.lab.study.overrides import plain
 from bnkit.lab.study.progress import Progress, Silent, progress_for
 from bnkit.lab.study.runner import Run, rejudge

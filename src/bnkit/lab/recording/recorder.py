@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from bnkit.errors import ArgumentError, ArgumentTypeError, ProbeError
 from bnkit.inspection.preserve import kept_random_state
-from bnkit.lab.loop_objective import Closure, LoopObjective, LossFunction
 from bnkit.lab.probes import Probe, Session
 from bnkit.lab.probes.choice import as_table, make_prepared
 from bnkit.lab.probes.objective import GivenExamples
-from bnkit.lab.recorded_run import Recording, save_recording, stored_study
+from bnkit.lab.recording.loop_objective import Closure, LoopObjective, LossFunction
+from bnkit.lab.recording.recorded_run import Recording, save_recording, stored_study
+from bnkit.lab.recording.update_watch import UpdateWatch
 from bnkit.lab.store import METRIC_SCHEMA, REPORT_FILE, MetricRow, read_study
 from bnkit.lab.study.environment import machine, versions
 from bnkit.lab.training.observer import StepPlace
-from bnkit.lab.update_watch import UpdateWatch
 
 ProbeLike = str | dict[str, Any] | Probe
 
@@ -138,6 +138,19 @@ class Recorder:
         self._write_scalars()
         self._begin()
         return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether steps are recorded."""
+        return self._watch is not None
+
+    def begin(self) -> None:
+        """Say that the next step begins now, where something drew random numbers since the last.
+
+        Only loops that do not call the model itself need it: a call of the model says the same.
+        """
+        self._entered()
+        self._begin(self._place.step - 1)
 
     def step(self, *batches: Any, loss: float | Tensor | None = None) -> None:
         """Say that the optimizer has taken a step.
