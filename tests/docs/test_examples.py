@@ -24,6 +24,11 @@ PRINTED = {
         "after undo: 12",
     ],
     "insert_batch_norm.py": ["0: bnkit's BatchNorm2d inserted", "2.norm: its scale and shift"],
+    "probe_your_own_loop.py": [
+        "without: the first layer's gradient is 0.0",
+        "with: the first layer's gradient is",
+        "the page: runs/own-loop/report.html",
+    ],
     "own_network.py": ["test accuracy", "accuracy supported", "training-loss supported"],
     "remove_batch_norm.py": [
         "0: bias of zeros added",

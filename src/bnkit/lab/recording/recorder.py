@@ -173,7 +173,8 @@ class Recorder:
         rate, weights, gradient = watch.seen(batches)
         self.session.look_back(batches, self._learning_rate(rate), weights, plain_gradient=gradient)
         if loss is not None:
-            self.log("train loss", float(loss), unit="nat")
+            value = loss.item() if isinstance(loss, Tensor) else loss
+            self.log("train loss", value, unit="nat")
         self._write_scalars()
         self._begin()
 
