@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bnkit.lab.study.full_batch_arm import FullBatchNorm1d, FullBatchNorm2d
 from bnkit.lab.training import Split
@@ -108,6 +110,49 @@ def test_training_with_all_images_in_one_batch_is_training_with_batch_norm() -> 
         assert one == pytest.approx(other, rel=1e-10)
     small = run(full, settings(precision="float64"), batch_size=10)
     assert small.diverged_step is None
+
+
+class _GivenNorm(torch.autograd.Function):
+    """(x − μ)/σ with its gradient in closed form: μ and σ moved by the batch alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        ctx.save_for_backward(x, mean, std)
+        return (x - mean) / std
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, mean, std = ctx.saved_tensors
+        through_var = (x - x.mean(0)) * (grad * (x - mean)).mean(0) / std**3
+        return (grad - grad.mean(0)) / std - through_var, None, None
+
+
+def test_the_loop_takes_the_statistics_anew_before_each_step() -> None:
+    """A loop written out: all 50 images through the weights of each step, then batches of 10."""
+    torch.manual_seed(1)
+    layers = [nn.Linear(4, 8), FullBatchNorm1d(8, affine=False), nn.Tanh(), nn.Linear(8, 2)]
+    network = nn.Sequential(*layers).double()
+    first, last = copy.deepcopy(network[0]), copy.deepcopy(network[3])
+    found = run(network, settings(precision="float64", epochs=2), batch_size=10)
+
+    train_split, _ = splits(dtype=torch.float64)
+    optimizer = torch.optim.SGD([*first.parameters(), *last.parameters()], lr=0.1)
+    order = torch.Generator().manual_seed(3)
+    losses: list[float] = []
+    for _ in range(2):
+        for index in torch.randperm(50, generator=order).split(10):
+            with torch.no_grad():
+                hidden = first(train_split.images)
+            std = torch.sqrt(hidden.var(0, correction=0) + 1e-5)
+            x = _GivenNorm.apply(first(train_split.images[index]), hidden.mean(0), std)
+            loss = F.cross_entropy(last(torch.tanh(x)), train_split.labels[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    means = [sum(losses[:5]) / 5, sum(losses[5:]) / 5]
+    assert [each.train_loss for each in found.checkpoints[1:]] == pytest.approx(means, rel=1e-12)
+    torch.testing.assert_close(network[0].state_dict(), first.state_dict(), rtol=1e-10, atol=1e-12)
 
 
 def test_at_most_4096_images_always_the_same() -> None:

@@ -19,8 +19,8 @@ class Labelled(NamedTuple):
 
     def cut(self, size: int) -> list[Labelled]:
         """Return batches of `size` in their order; the last may be smaller."""
-        pairs = zip(self.images.split(size), self.labels.split(size), strict=True)
-        return [Labelled(images, labels) for images, labels in pairs]
+        starts = range(0, len(self.labels), size)
+        return [Labelled(self.images[s : s + size], self.labels[s : s + size]) for s in starts]
 
 
 def labelled(batch: Any) -> Labelled:
