@@ -22,4 +22,6 @@ class ProbeCase(NamedTuple):
 PROBE_CASES = (
     ProbeCase("activation-percentiles", {"when": 2, "examples": 20}),
     ProbeCase("gradient-norms", {"when": 1}),
+    ProbeCase("landscape", {"when": 3, "multiples": [0.5, 4.0]}),
+    ProbeCase("gradient-shift", {"when": 3}),
 )

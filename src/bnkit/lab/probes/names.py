@@ -73,6 +73,33 @@ PROBES = {
         when="epoch",
         layers="every weight",
     ),
+    "landscape": ProbeEntry(
+        "the loss and its gradient along the gradient of a step: variation, predictiveness, "
+        "effective smoothness",
+        "bnkit.lab.probes.landscape:Landscape",
+        (
+            RecordedMetric("loss at step", "nat"),
+            RecordedMetric("loss along gradient", "nat", ("key",)),
+            RecordedMetric("loss variation", "nat"),
+            RecordedMetric("gradient predictiveness", "", ("key",)),
+            RecordedMetric("relative gradient predictiveness", "", ("key",)),
+            RecordedMetric("gradient predictiveness cosine", "", ("key",)),
+            RecordedMetric("effective smoothness", ""),
+        ),
+        when=100,
+        options={"multiples": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)},
+    ),
+    "gradient-shift": ProbeEntry(
+        "how far a layer's gradient moves when only the layers before it take their step",
+        "bnkit.lab.probes.gradient_shift:GradientShift",
+        (
+            RecordedMetric("gradient shift", "", ("layer",)),
+            RecordedMetric("relative gradient shift", "", ("layer",)),
+            RecordedMetric("gradient cosine", "", ("layer",)),
+        ),
+        when=100,
+        layers="every weight",
+    ),
 }
 
 
