@@ -24,4 +24,6 @@ PROBE_CASES = (
     ProbeCase("gradient-norms", {"when": 1}),
     ProbeCase("landscape", {"when": 3, "multiples": [0.5, 4.0]}),
     ProbeCase("gradient-shift", {"when": 3}),
+    ProbeCase("loss-surface", {"points": 2, "examples": 20, "statistics": "recomputed"}),
+    ProbeCase("sharpness", {"when": 3, "iterations": 2}),
 )

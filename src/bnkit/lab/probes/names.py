@@ -100,6 +100,20 @@ PROBES = {
         when=100,
         layers="every weight",
     ),
+    "loss-surface": ProbeEntry(
+        "the loss on a plane through the weights, along random directions normalized by filters",
+        "bnkit.lab.probes.loss_surface:LossSurface",
+        (RecordedMetric("loss surface", "nat", ("key",)),),
+        when="end",
+        options={"span": 1.0, "points": 11, "examples": 500, "statistics": "kept", "seed": 0},
+    ),
+    "sharpness": ProbeEntry(
+        "the largest eigenvalue of the loss's Hessian",
+        "bnkit.lab.probes.sharpness:Sharpness",
+        (RecordedMetric("sharpness", ""), RecordedMetric("sharpness residual", "")),
+        when="epoch",
+        options={"iterations": 30, "tolerance": 0.001, "seed": 0},
+    ),
 }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
+from bnkit.lab.probes.graph_order import node_number
 from bnkit.lab.probes.step_start import RandomState
 
 _OURS = ("torch.nn.", "bnkit.layers.")
@@ -38,10 +38,10 @@ class RecordedForward:
 
     A forward that differs from the recorded one in parameters which are first used behind some
     place in it has the same activations up to there. Within `skipping(place)` the modules that were
-    called before it return what they did, with the random numbers drawn as they were; all else, such
-    as additions between modules, runs. Only modules without children whose class is of `torch.nn` or
-    bnkit are skipped, and of these none with buffers that is called twice: the forward of other
-    modules may do more than return its output.
+    called before it return what they did, with the random numbers drawn as they were; all else,
+    such as additions between modules, runs. Only modules without children whose class is of
+    `torch.nn` or bnkit are skipped, and of these none with buffers that is called twice: the
+    forward of other modules may do more than return its output.
 
     Places are numbers of nodes in the graph of the recorded forward (`first_uses`), so that the
     order is that in which parameters are used, whoever uses them.
@@ -94,7 +94,7 @@ class RecordedForward:
         tensors = _tensors(output)
         for tensor in tensors or ():
             if tensor.grad_fn is not None:
-                self._place = max(self._place, _number(tensor.grad_fn))
+                self._place = max(self._place, node_number(tensor.grad_fn))
         copied = None if tensors is None else _copied(output)
         returned = [(tensor, tensor._version) for tensor in tensors or ()]
         self._calls.append(_Call(module, copied, self._place, RandomState(), returned))
@@ -113,36 +113,6 @@ class RecordedForward:
         call.random_state.restore()
         # What is written to in place afterwards will be here, too.
         return _copied(call.output) if index in self._modified else call.output
-
-
-def first_uses(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return name → number of the first node that uses the parameter, of those that the loss needs.
-
-    Autograd numbers nodes in the order in which they were made, so that these numbers are the order
-    in which a forward used its parameters.
-    """
-    names: dict[int, list[str]] = {}
-    for name, parameter in parameters.items():
-        names.setdefault(id(parameter), []).append(name)
-    found: dict[str, int] = {}
-    waiting, seen = [loss.grad_fn], {loss.grad_fn}
-    while waiting:
-        node = waiting.pop()
-        if node is None:
-            continue
-        for following, _ in node.next_functions:
-            variable = getattr(following, "variable", None)
-            for name in names.get(id(variable), ()):
-                found[name] = min(found.get(name, _number(node)), _number(node))
-            if variable is None and following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return found
-
-
-def _number(node: Node) -> int:
-    number: int = node._sequence_nr()  # type: ignore[no-untyped-call]
-    return number
 
 
 def _can_be_skipped(module: nn.Module) -> bool:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bnkit.inspection.families import BATCH_NORM, module_family
-from bnkit.lab.probes.partial_passes import RecordedForward, first_uses
+from bnkit.lab.probes.graph_order import first_uses
+from bnkit.lab.probes.partial_passes import RecordedForward
 from bnkit.lab.probes.places import Place, watched
 from bnkit.lab.probes.probed_step import Gradient, ProbedStep
 
