@@ -26,4 +26,8 @@ PROBE_CASES = (
     ProbeCase("variance-shift", {"when": 3}),
     ProbeCase("train-mode-accuracy", {"when": 3, "batch_sizes": [1, 4]}),
     ProbeCase("shifted-accuracy", {"when": 3}),
+    ProbeCase("landscape", {"when": 3, "multiples": [0.5, 4.0]}),
+    ProbeCase("gradient-shift", {"when": 3}),
+    ProbeCase("loss-surface", {"points": 2, "examples": 20, "statistics": "recomputed"}),
+    ProbeCase("sharpness", {"when": 3, "iterations": 2}),
 )

@@ -121,6 +121,47 @@ PROBES = {
         when="end",
         options={"contrast": 0.5, "brightness": 0.5, "examples": None},
     ),
+    "landscape": ProbeEntry(
+        "the loss and its gradient along the gradient of a step: variation, predictiveness, "
+        "effective smoothness",
+        "bnkit.lab.probes.landscape:Landscape",
+        (
+            RecordedMetric("loss at step", "nat"),
+            RecordedMetric("loss along gradient", "nat", ("key",)),
+            RecordedMetric("loss variation", "nat"),
+            RecordedMetric("gradient predictiveness", "", ("key",)),
+            RecordedMetric("relative gradient predictiveness", "", ("key",)),
+            RecordedMetric("gradient predictiveness cosine", "", ("key",)),
+            RecordedMetric("effective smoothness", ""),
+        ),
+        when=100,
+        options={"multiples": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)},
+    ),
+    "gradient-shift": ProbeEntry(
+        "how far a layer's gradient moves when only the layers before it take their step",
+        "bnkit.lab.probes.gradient_shift:GradientShift",
+        (
+            RecordedMetric("gradient shift", "", ("layer",)),
+            RecordedMetric("relative gradient shift", "", ("layer",)),
+            RecordedMetric("gradient cosine", "", ("layer",)),
+        ),
+        when=100,
+        layers="every weight",
+    ),
+    "loss-surface": ProbeEntry(
+        "the loss on a plane through the weights, along random directions normalized by filters",
+        "bnkit.lab.probes.loss_surface:LossSurface",
+        (RecordedMetric("loss surface", "nat", ("key",)),),
+        when="end",
+        options={"span": 1.0, "points": 11, "examples": 500, "statistics": "kept", "seed": 0},
+    ),
+    "sharpness": ProbeEntry(
+        "the largest eigenvalue of the loss's Hessian",
+        "bnkit.lab.probes.sharpness:Sharpness",
+        (RecordedMetric("sharpness", ""), RecordedMetric("sharpness residual", "")),
+        when="epoch",
+        options={"iterations": 30, "tolerance": 0.001, "seed": 0},
+    ),
 }
 
 

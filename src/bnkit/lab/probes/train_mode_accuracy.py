@@ -35,7 +35,7 @@ class TrainModeAccuracy(Probe):
 
     Options:
         batch_sizes: default 1, 2, 4 … 256; sizes above the number of images are not recorded.
-        examples: how many held-out examples, from the beginning; default 2,000.
+        examples: how many held-out examples; default 2,000.
 
     Raises:
         ProbeError: a batch size below 1; batches are not (images, labels).

@@ -154,7 +154,7 @@ def _session(job: TrialJob, built: BuiltArm, train_split: Split, test_split: Spl
         built.probes,
         objective,
         held_out=SplitExamples(test_split),
-        training=SplitExamples(train_split),
+        training=SplitExamples(train_split, job.trial.settings.data.batch_size),
     )
 
 
