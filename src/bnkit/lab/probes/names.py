@@ -96,6 +96,8 @@ PROBES = {
             RecordedMetric("gradient shift", "", ("layer",)),
             RecordedMetric("relative gradient shift", "", ("layer",)),
             RecordedMetric("gradient cosine", "", ("layer",)),
+            RecordedMetric("mean relative gradient shift", ""),
+            RecordedMetric("mean gradient cosine", ""),
         ),
         when=100,
         layers="every weight",
