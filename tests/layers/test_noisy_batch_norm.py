@@ -155,7 +155,7 @@ def test_the_class_given_to_a_layer_is_the_same_as_one_that_was_made() -> None:
     class Users(nn.BatchNorm1d):
         pass
 
-    from bnkit.rewrite.named_classes import change_class  # noqa: PLC0415
+    from bnkit.rewrite.named_classes import change_class
 
     for given, kind in (
         (nn.BatchNorm1d(5), bnkit.NoisyBatchNorm1d),

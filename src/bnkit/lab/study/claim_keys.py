@@ -31,8 +31,8 @@ PER_LAYER = ("layer", "key")
 
 # kind → the keys it uses beside the common ones and those of its reading.
 OF_KIND: dict[Kind, tuple[str, ...]] = {
-    "higher": ("margin",),
-    "lower": ("margin",),
+    "higher": ("margin", "than_value"),
+    "lower": ("margin", "than_value"),
     "at-every-checkpoint": ("margin", "direction", "from_epoch"),
     "ratio-at-least": ("factor",),
     "equivalent": ("margin",),
@@ -51,8 +51,9 @@ OF_READING: dict[Reading, tuple[str, ...]] = {
 }
 # Where a reading has no use for a key that its kind has, or a kind for one of its reading.
 _NOT_OF_READING: dict[str, tuple[str, ...]] = {
-    "largest-usable": ("metric", "margin"),
-    "at-equal-loss": ("margin",),
+    "largest-usable": ("metric", "margin", "than_value"),
+    "epochs-to-target": ("than_value",),
+    "at-equal-loss": ("margin", "than_value"),
 }
 _NOT_OF_KIND: dict[str, tuple[str, ...]] = {
     "at-every-checkpoint": ("at_epoch",),
