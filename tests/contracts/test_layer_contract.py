@@ -38,7 +38,6 @@ KERNELS = ("auto", "reference", "numba")
 Pair = tuple[nn.Module, nn.Module]
 
 
-
 def each_of(layers: Iterable[tuple[Any, Any, tuple[tuple[int, ...], ...]]]) -> Any:
     return pytest.mark.parametrize(
         ("ours", "torchs", "shape"),

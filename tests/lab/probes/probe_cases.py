@@ -21,5 +21,11 @@ class ProbeCase(NamedTuple):
 
 PROBE_CASES = (
     ProbeCase("activation-percentiles", {"when": 2, "examples": 20}),
+    ProbeCase("activation-moments", {"when": 3, "examples": 20, "per_channel": True}),
+    ProbeCase("distribution-shift", {"when": 2}),
     ProbeCase("gradient-norms", {"when": 1}),
+    ProbeCase("saturation", {"when": 3}),
+    ProbeCase("statistics-distance", {"when": 3, "examples": 20}),
+    ProbeCase("train-eval-gap", {"when": 3}),
+    ProbeCase("weight-trajectory", {"when": 2}),
 )
