@@ -73,6 +73,27 @@ PROBES = {
         when="epoch",
         layers="every weight",
     ),
+    "pruned-accuracy": ProbeEntry(
+        "accuracy on held-out data after channels are pruned by |γ|, by weight norm and at random",
+        "bnkit.lab.probes.pruned_accuracy:PrunedAccuracy",
+        (
+            RecordedMetric("pruned accuracy", "share", ("key",)),
+            RecordedMetric("accuracy lost to pruning", "share", ("key",)),
+        ),
+        when="end",
+        options={
+            "amounts": (0.25, 0.5),
+            "draws": 3,
+            "scope": "layer",
+            "examples": None,
+        },
+    ),
+    "step-time": ProbeEntry(
+        "the median wall-clock time of a training step, without validation and probes",
+        "bnkit.lab.probes.step_time:StepTime",
+        (RecordedMetric("step time", "ms"),),
+        when="epoch",
+    ),
 }
 
 
