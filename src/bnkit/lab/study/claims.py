@@ -15,6 +15,7 @@ from bnkit.lab.study.claim_evaluation import Evaluation, evaluate
 from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues, pair, trials_of
 from bnkit.lab.study.claim_quantity import quantity, series_of, unit
 from bnkit.lab.study.claim_settings import ClaimSettings
+from bnkit.lab.study.claim_sides import Sides, sides_of
 from bnkit.lab.study.claim_values import LAST, MetricValues, Series, grid_key, metric_values
 from bnkit.lab.study.claim_wording import at_words, divergence, reason, winner
 from bnkit.lab.study.statistics import LEVEL, estimate_mean, holm
@@ -48,8 +49,8 @@ def judge(
 
     Source: design.md, Verdicts; docs/guides/verdicts.md has the null hypothesis of each kind.
     """
-    recorded = metric_values([series_of(claim) for claim in claims], trials, metrics)
-    tested = [_test(claim, trials, recorded[series_of(claim)]) for claim in claims]
+    views = _views(claims, trials, metrics)
+    tested = [_test(*view) for view in views]
     p_values = {
         index: test.evaluation.p
         for index, test in enumerate(tested)
@@ -57,14 +58,28 @@ def judge(
     }
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     verdicts = []
-    for index, (claim, test) in enumerate(zip(claims, tested, strict=True)):
-        blank = _untested(claim, trials, recorded[series_of(claim)].unit)
+    for index, (view, test) in enumerate(zip(views, tested, strict=True)):
+        blank = _untested(view.claim, view.trials, view.recorded.unit)
         if isinstance(test, _Tested):
-            verdict = _filled(blank, claim, test, adjusted.get(index), len(p_values))
+            verdict = _filled(blank, view.claim, test, adjusted.get(index), len(p_values))
         else:
             verdict = replace(blank, reason=test)
         verdicts.append(replace(verdict, reason=verdict.reason + divergence(verdict.diverged)))
     return verdicts
+
+
+def _views(
+    claims: Sequence[ClaimSettings], trials: Sequence[TrialRecord], metrics: pl.DataFrame
+) -> list[Sides]:
+    """Return each claim with the trials and values that it is judged by."""
+    of_arms = [series_of(claim) for claim in claims if claim.better_key is None]
+    recorded = metric_values(of_arms, trials, metrics)
+    return [
+        Sides(claim, trials, recorded[series_of(claim)])
+        if claim.better_key is None
+        else sides_of(claim, trials, metrics)
+        for claim in claims
+    ]
 
 
 def summarize(
