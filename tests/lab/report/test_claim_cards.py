@@ -12,7 +12,7 @@ from bnkit.lab.report.claimed_region import claimed_region
 from bnkit.lab.report.page import render_page
 from bnkit.lab.result_text import result_text
 from bnkit.lab.store import StoredStudy
-from bnkit.lab.study.claim_keys import KINDS_OF_LARGEST_USABLE, OF_KIND, OF_READING, kinds_of
+from bnkit.lab.study.claim_keys import KINDS_OF_RATIOS, OF_KIND, OF_READING, kinds_of
 from claim_trials import Trials, claim
 
 RATE = "training.optimizer.lr"
@@ -125,7 +125,7 @@ def test_a_verdict_of_before_there_were_readings_names_its_metric(make_study, ma
     assert "difference +0.068" in result_text(study)
 
 
-@pytest.mark.parametrize("kind", KINDS_OF_LARGEST_USABLE)
+@pytest.mark.parametrize("kind", KINDS_OF_RATIOS)
 def test_the_region_of_a_rate_begins_at_one(kind):
     content = {"kind": kind, "reading": "largest-usable", "factor": 2.0}
     region = claimed_region(content)
