@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import bnkit
 from bnkit.errors import ArgumentError, ArgumentTypeError, TorchScriptError
+from bnkit.rewrite.named_classes import change_class
 
 CHANNELS, SAMPLES = 300, 1000
 
@@ -154,8 +155,6 @@ def test_model_tools_know_it_as_a_batch_norm_with_noise() -> None:
 def test_the_class_given_to_a_layer_is_the_same_as_one_that_was_made() -> None:
     class Users(nn.BatchNorm1d):
         pass
-
-    from bnkit.rewrite.named_classes import change_class
 
     for given, kind in (
         (nn.BatchNorm1d(5), bnkit.NoisyBatchNorm1d),

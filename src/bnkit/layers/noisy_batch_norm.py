@@ -1,4 +1,4 @@
-"""NoisyBatchNorm1d, 2d, 3d: batch norm whose output is moved and scaled at random in training."""
+"""NoisyBatchNorm1d, 2d, 3d: batch norm that moves and scales its output at random in training."""
 
 from __future__ import annotations
 

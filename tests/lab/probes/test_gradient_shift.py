@@ -33,8 +33,12 @@ def shift_by_copies(taken: Taken, layer: str, updated: list[str]) -> tuple[float
 
 
 def assert_equals_copies(taken: Taken) -> None:
-    layers = {layer for _, layer, _ in taken.found}
+    layers = {layer for _, layer, _ in taken.found if layer is not None}
     assert len(layers) > 2
+    preceded = layers - {taken.before.order[0]}
+    for metric in ("gradient cosine", "relative gradient shift"):
+        mean = sum(taken.found[metric, layer, None] for layer in preceded) / len(preceded)
+        assert taken.found[f"mean {metric}", None, None] == pytest.approx(mean)
     for layer in layers:
         # The batch norm that all layers of `Shared` feed runs before the second, and stays.
         kept = ("norm",) if layer == "shared" else ()

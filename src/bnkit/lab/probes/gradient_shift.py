@@ -24,7 +24,9 @@ class GradientShift(Probe):
     A layer's weights are its parameters of two axes or more; of one that has none, all. It is
     preceded by the parameters that the forward uses before it first uses one of its own; γ and β of
     a batch norm that it feeds stay, also where that batch norm was in use before. What nothing
-    precedes has a shift of 0. A layer that the loss does not depend on is not recorded.
+    precedes has a shift of 0. A layer that the loss does not depend on is not recorded. "mean
+    relative gradient shift" and "mean gradient cosine" are means over the layers that something
+    precedes.
 
     Source: Santurkar et al. 2018, Definition 2.1; studies.md, Definitions of the probes.
     """
@@ -55,12 +57,20 @@ class GradientShift(Probe):
             if known := {name: gradient[name] for name in names if name in gradient}:
                 layers[place.path] = known
         shifted = gradients_after_preceding(moment.step, {p: [*g] for p, g in layers.items()})
+        relatives, cosines = [], []
         for path, before in layers.items():
             after = shifted.get(path, before)
             shift, length = norm(difference(before, after)), norm(before)
+            relative, angle = shift / length if length else math.nan, cosine(before, after)
             yield Measured("gradient shift", shift, path)
-            yield Measured("relative gradient shift", shift / length if length else math.nan, path)
-            yield Measured("gradient cosine", cosine(before, after), path)
+            yield Measured("relative gradient shift", relative, path)
+            yield Measured("gradient cosine", angle, path)
+            if path in shifted:
+                relatives.append(relative)
+                cosines.append(angle)
+        if relatives:
+            yield Measured("mean relative gradient shift", sum(relatives) / len(relatives))
+            yield Measured("mean gradient cosine", sum(cosines) / len(cosines))
 
 
 def weights_of(network: nn.Module, path: str) -> list[str]:

@@ -144,6 +144,8 @@ PROBES = {
             RecordedMetric("gradient shift", "", ("layer",)),
             RecordedMetric("relative gradient shift", "", ("layer",)),
             RecordedMetric("gradient cosine", "", ("layer",)),
+            RecordedMetric("mean relative gradient shift", ""),
+            RecordedMetric("mean gradient cosine", ""),
         ),
         when=100,
         layers="every weight",
@@ -161,6 +163,71 @@ PROBES = {
         (RecordedMetric("sharpness", ""), RecordedMetric("sharpness residual", "")),
         when="epoch",
         options={"iterations": 30, "tolerance": 0.001, "seed": 0},
+    ),
+    "activation-moments": ProbeEntry(
+        "mean and variance per channel of what layers receive, and how far channels' scales differ",
+        "bnkit.lab.probes.activation_moments:ActivationMoments",
+        (
+            RecordedMetric("activation mean", "", ("layer", "key")),
+            RecordedMetric("activation var", "", ("layer", "key")),
+            RecordedMetric("channel scales", "", ("layer",)),
+        ),
+        layers="input of every weight",
+        options={"per_channel": False, "examples": 1000, "channel_axis": None},
+    ),
+    "saturation": ProbeEntry(
+        "the share of saturated outputs of sigmoid and tanh, and of dead units of ReLU",
+        "bnkit.lab.probes.saturation:Saturation",
+        (
+            RecordedMetric("saturation", "share", ("layer",)),
+            RecordedMetric("dead units", "share", ("layer",)),
+        ),
+        when="checkpoint",
+        layers="output of every activation",
+        options={"examples": 1000, "channel_axis": None},
+    ),
+    "distribution-shift": ProbeEntry(
+        "how far a step moves the distribution of what layers receive, in standard deviations",
+        "bnkit.lab.probes.distribution_shift:DistributionShift",
+        (
+            RecordedMetric("distribution shift", "std", ("layer", "key")),
+            RecordedMetric("distribution shift at equal draws", "std", ("layer", "key")),
+        ),
+        when=100,
+        layers="input of every weight",
+        options={"channel_axis": None},
+    ),
+    "weight-trajectory": ProbeEntry(
+        "chosen weights and the loss after each epoch, and how jagged their path is",
+        "bnkit.lab.probes.weight_trajectory:WeightTrajectory",
+        (
+            RecordedMetric("weight", "", ("layer", "key")),
+            RecordedMetric("trajectory loss", "nat"),
+            RecordedMetric("jaggedness", ""),
+            RecordedMetric("path turning", "rad"),
+        ),
+        options={"weights": (), "examples": 1000},
+    ),
+    "train-eval-gap": ProbeEntry(
+        "loss and accuracy on training examples in training mode and in eval mode",
+        "bnkit.lab.probes.train_eval_gap:TrainEvalGap",
+        (
+            RecordedMetric("loss by mode", "nat", ("key",)),
+            RecordedMetric("loss gap", "nat"),
+            RecordedMetric("accuracy by mode", "share", ("key",)),
+            RecordedMetric("accuracy gap", "share"),
+        ),
+        options={"examples": 1000},
+    ),
+    "statistics-distance": ProbeEntry(
+        "how far running statistics are from those of the population",
+        "bnkit.lab.probes.statistics_distance:StatisticsDistance",
+        (
+            RecordedMetric("running mean distance", "std", ("layer",)),
+            RecordedMetric("running variance distance", "", ("layer",)),
+        ),
+        layers="every batch norm",
+        options={"examples": 1000},
     ),
 }
 
