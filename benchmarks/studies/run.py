@@ -4,9 +4,9 @@ Each is `bnkit study run NAME --quick` in a process of its own, into a folder th
 yet. Bar: 25 minutes together on two cores. `cpu` is the time that all of its processes computed; on
 two cores wall time cannot be less than half of it, and on a machine with other work it is more.
 
-With --pages the results are kept in its `results` folder, and the pages are written anew. --full runs
-the studies in full instead, for their pages and without a bar: name those wanted, and the folder
-that their data lie in.
+With --pages the results are kept in its `results` folder, and the pages are written anew. --full
+runs the studies in full instead, for their pages and without a bar: name those wanted, and the
+folder that their data lie in.
 """
 
 from __future__ import annotations
