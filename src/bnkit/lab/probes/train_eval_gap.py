@@ -102,9 +102,10 @@ def labels_of(batch: Any) -> Tensor | None:
     """Return the labels that a batch ends with, whole numbers of shape (N,); None without any."""
     values = list(batch.values()) if isinstance(batch, dict) else batch
     last = values[-1] if isinstance(values, list | tuple) and len(values) > 1 else None
-    is_whole = isinstance(last, Tensor) and not (last.is_floating_point() or last.is_complex())
-    is_whole = is_whole and last.dtype != torch.bool
-    return last if is_whole and last.dim() == 1 else None
+    if not isinstance(last, Tensor) or last.dim() != 1:
+        return None
+    is_whole = not (last.is_floating_point() or last.is_complex() or last.dtype == torch.bool)
+    return last if is_whole else None
 
 
 def are_logits(output: Any, labels: Tensor) -> bool:
