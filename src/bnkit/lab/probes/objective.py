@@ -79,9 +79,7 @@ class SplitExamples:
 
     def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `limit` examples, those of a smaller limit first."""
-        order = self._order[:limit]
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
+        for part in torch.split(self._order[:limit], self.batch_size):
             yield self.split.images[part], self.split.labels[part]
 
     def __len__(self) -> int:

@@ -28,16 +28,16 @@ class ChosenWeight:
 
     Attributes:
         path: of the parameter.
-        index: one number per axis.
+        place: its index, one number per axis.
     """
 
     path: str
-    index: tuple[int, ...]
+    place: tuple[int, ...]
 
     @property
     def key(self) -> str:
         """The index in words: "3,4,1,0"."""
-        return ",".join(map(str, self.index))
+        return ",".join(map(str, self.place))
 
 
 class WeightTrajectory(Probe):
@@ -87,7 +87,7 @@ class WeightTrajectory(Probe):
         point = []
         for weight in self.weights:
             if weight.path in known:  # an arm may have removed it
-                point.append(known[weight.path].detach()[weight.index].item())
+                point.append(known[weight.path].detach()[weight.place].item())
                 yield Measured("weight", point[-1], weight.path, weight.key)
         loss = self._loss(moment)
         yield Measured("trajectory loss", loss)
