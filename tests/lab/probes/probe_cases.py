@@ -26,4 +26,6 @@ PROBE_CASES = (
     ProbeCase("variance-shift", {"when": 3}),
     ProbeCase("train-mode-accuracy", {"when": 3, "batch_sizes": [1, 4]}),
     ProbeCase("shifted-accuracy", {"when": 3}),
+    ProbeCase("pruned-accuracy", {"when": [3], "amounts": [0.5], "draws": 1}),
+    ProbeCase("step-time", {"when": 3}),
 )
