@@ -35,4 +35,8 @@ def test_what_a_claim_names_is_recorded(name: str, tmp_path: Path) -> None:
         recorded = {(row["metric"], row["layer"], row["key"]) for row in rows.to_dicts()}
         for claim in claims:
             if arm == claim.better:
-                assert (claim.metric, claim.layer, claim.key) in recorded, claim.id
+                assert (claim.metric, claim.layer, claim.better_key or claim.key) in recorded, (
+                    claim.id
+                )
+            if arm == claim.than and claim.than_key:
+                assert (claim.metric, claim.layer, claim.than_key) in recorded, claim.id
