@@ -38,9 +38,12 @@ def test_what_a_claim_names_is_recorded(name: str, tmp_path: Path) -> None:
         rows = TrialStore(tmp_path).metrics([record.id])
         recorded = {(row["metric"], row["layer"], row["key"]) for row in rows.to_dicts()}
         for claim in claims:
-            keys = [claim.key] if claim.better_key is None else [claim.better_key, claim.than_key]
             if arm == claim.better:
-                assert {(claim.metric, claim.layer, key) for key in keys} <= recorded, claim.id
+                assert (claim.metric, claim.layer, claim.better_key or claim.key) in recorded, (
+                    claim.id
+                )
+            if arm == claim.than and claim.than_key:
+                assert (claim.metric, claim.layer, claim.than_key) in recorded, claim.id
 
 
 def _is_final(probe: ProbeSettings) -> bool:

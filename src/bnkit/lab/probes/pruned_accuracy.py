@@ -28,9 +28,9 @@ class PrunedAccuracy(Probe):
     The channels that go are those of smallest |γ| (`scale`), of smallest l2 norm of the weights
     that make them (`norm`), or drawn (`random`, the mean over several draws); all three prune the
     same layers, those that |γ| can prune. A channel that goes leaves act(β) behind where it had a
-    batch norm, as `bnkit.prune` does it. Keys are way and share, such as "scale 0.5".
-    "accuracy lost to pruning" is the accuracy of the whole network less the pruned one's. Where no
-    batch norm has γ there is NaN for `scale`.
+    batch norm, as `bnkit.prune` does it. Keys are way and share, such as "scale 0.5". "accuracy
+    lost to pruning" is the accuracy of the whole network less the pruned one's. Where no batch norm
+    has γ there is NaN for `scale`.
 
     Options:
         amounts: shares of the channels that go; default 0.25 and 0.5.

@@ -84,14 +84,18 @@ def without_the_others(network: nn.Module, example: Tensor, share: float) -> Rew
     if share == 1:
         return None
     paths = list(_batch_norms(network))
+    if not paths:
+        raise RewriteError(
+            "the network has no batch norm", required="at least one, of which a share is kept"
+        )
     kept = {paths[number] for number in evenly_spread(len(paths), share)}
     others = [path for path in paths if path not in kept]
     return remove(network, example, layers=others, inplace=True) if others else None
 
 
 def evenly_spread(count: int, share: float) -> list[int]:
-    """Return which of `count` things make up a share of them, at least one if there is any."""
-    kept = min(count, max(1, math.floor(share * count + 0.5)))
+    """Return which of `count` things, one or more, make up a share of them: at least one."""
+    kept = max(1, math.floor(share * count + 0.5))
     return [math.floor((number + 0.5) * count / kept) for number in range(kept)]
 
 
