@@ -39,6 +39,15 @@ ALLOWED: dict[str, set[str]] = {
     "lab.store": set(),
     "lab.training": {"lab.data"},
     "lab.probes": {"inspection", "functional", "lab.store", "lab.training", "rewrite"},
+    "lab.recording": {
+        "_extras",
+        "inspection",
+        "lab.probes",
+        "lab.report",
+        "lab.store",
+        "lab.study.environment",
+        "lab.training",
+    },
     "lab.study": {
         "lab.data",
         "lab.networks",
@@ -52,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lab.report": {"lab.store", "page"},
     "lab": {"lab", "page"},
+    "lab.study_pages": {"lab.data", "lab.report", "lab.store", "lab.study", "page"},
     "cli": {""},
     "__main__": {"cli"},
 }

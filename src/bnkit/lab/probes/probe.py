@@ -14,7 +14,7 @@ from bnkit.lab.probes.places import Place, choose_places
 from bnkit.lab.probes.settings import check_probe
 from bnkit.lab.probes.when import When
 
-Need = Literal["gradient", "update", "held-out", "training"]
+Need = Literal["gradient", "update", "learning-rate", "held-out", "training"]
 
 
 class Measured(NamedTuple):
@@ -60,6 +60,7 @@ class Probe:
             those that the gradient was taken at, and `moment.step` is there.
         `update`: an optimizer step, seen after its update; `moment.step` is there, and puts the
             parameters back to before the update.
+        `learning-rate`: the step's, in `moment.step.learning_rate`.
         `held-out`, `training`: examples, in `moment.held_out`, `moment.training`.
 
     A probe that needs no step looks at the network after a step, and at step 0 before the first.
@@ -100,10 +101,17 @@ class Probe:
         """Choose the layers; called once, on the network before an arm rewrites it.
 
         Raises:
-            ProbeError: the network has no such layer.
+            ProbeError: the network has no such layer, or both sides of one are named.
         """
         if self.layers:
             self.places = choose_places(network, self.layers)
+            paths = [place.path for place in self.places]
+            both = sorted({path for path in paths if paths.count(path) > 1})
+            if both:
+                raise ProbeError(
+                    f"layers = {self.layers!r} names input and output of {', '.join(both)}",
+                    required="one side of each layer: records name the layer alone",
+                )
 
     def places_of(self, network: nn.Module) -> list[Place]:
         """Return the chosen places that the network has: an arm may have moved a layer."""
