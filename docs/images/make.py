@@ -49,6 +49,7 @@ def take(page: Path) -> None:
 
 
 def main() -> None:
+    """Read the command line and write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path, help="the folder of a study that was run")
     folder = parser.parse_args().study
