@@ -135,6 +135,8 @@ def test_dark_and_print_recolour_the_figures(opened):
     assert tick.evaluate(ink) == "rgb(0, 0, 0)"
     assert not page.locator(".controls").first.is_visible()
     assert not page.locator("nav").first.is_visible()
+    chosen = page.locator('.metric[data-figure="distribution-shift"] .chosen')
+    assert chosen.inner_text() == "Layer: features.0, Key: mean"
     page.emulate_media(media="screen")
     page.get_by_label("Theme").select_option("")
 
