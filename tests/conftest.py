@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from jaxtyping import install_import_hook
@@ -24,3 +25,12 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of every garbage collection what lives to the end: torch, and thousands of items.
+
+    Each full collection, of which some tests ask for several, would look through all of it.
+    """
+    gc.collect()
+    gc.freeze()

@@ -22,6 +22,7 @@ class Configuration(NamedTuple):
         is_backward: whether this is the program of the backward pass.
         stores: how y, or the gradient of x, is written: CACHED; STREAMED, past the caches; or
             GATHERED, which streams what rows shorter than a line's multiple make together.
+        is_exact: whether sums are taken in doubles from the first value on, whatever the dtype.
     """
 
     dtype: str
@@ -31,11 +32,35 @@ class Configuration(NamedTuple):
     has_residual: bool = False
     is_backward: bool = False
     stores: str = CACHED
+    is_exact: bool = False
+
+    @property
+    def arithmetic(self) -> str:
+        """Return the dtype that vectors are computed in."""
+        return "float64" if self.is_exact or self.dtype == "float64" else "float32"
 
     @property
     def is_large(self) -> bool:
         """Whether outputs go past the caches: then inputs come from memory too."""
         return self.stores != CACHED
+
+    @property
+    def of_channels(self) -> Configuration:
+        """Return what decides how values per channel are computed."""
+        known = Configuration(self.dtype, self.parameter_dtype, self.layout)
+        return known._replace(is_exact=self.is_exact)
+
+    @property
+    def of_sums(self) -> Configuration:
+        """Return what decides how tensors are summed; y is read in a backward only."""
+        known = self if self.is_backward else self._replace(activation=None, has_residual=False)
+        reads_far = self.is_large and self.layout == CHANNELS_LAST
+        return known._replace(parameter_dtype=self.dtype, stores=STREAMED if reads_far else CACHED)
+
+    @property
+    def of_map(self) -> Configuration:
+        """Return what decides how outputs are written."""
+        return self._replace(parameter_dtype=self.dtype)
 
 
 # Groups of phases in one pass, and rounds: a poor shift takes two more.
@@ -121,6 +146,8 @@ class Phase(IntEnum):
 PARTIAL_ROWS = 4
 # Division by zero gives inf and NaN, as in torch, and not an exception.
 COMPILE_OPTIONS = {"error_model": "numpy"}
+# Of what programs call: nothing outside calls it, and it makes no objects.
+PART_OPTIONS = {**COMPILE_OPTIONS, "no_cfunc_wrapper": True, "no_rewrites": True, "_nrt": False}
 # Elements of a row that are summed in the dtype of arithmetic before they join a double: the
 # error of a chain of additions grows with its length.
 SEGMENT = 8192

@@ -127,14 +127,14 @@ def combined(claim: ClaimSettings, values: Array) -> Array:
     """Return one value per seed and checkpoint of those at the grid points.
 
     Args:
-        claim: says what across: mean, range (max − min) or deviation (n − 1); the mean of rates is
-            geometric.
+        claim: says what across: mean, range (max − min) or deviation (n − 1); the mean of rates,
+            and of values at equal losses, is geometric.
         values: shape (seeds, grid points, checkpoints).
 
     Raises:
         CannotBeTestedError: a spread of one grid point.
     """
-    if claim.reading == "largest-usable":
+    if claim.is_read_as_ratio:
         return geometric_mean(values, axis=1)
     if claim.across == "mean":
         mean: Array = values.mean(axis=1)
@@ -148,8 +148,8 @@ def combined(claim: ClaimSettings, values: Array) -> Array:
 
 
 def _mean(claim: ClaimSettings, values: Array) -> float:
-    """Return the mean over seeds, of rates the geometric one."""
-    if claim.reading == "largest-usable":
+    """Return the mean over seeds, of ratios' parts the geometric one."""
+    if claim.is_read_as_ratio:
         return float(geometric_mean(values))
     return float(values.mean())
 
@@ -210,6 +210,8 @@ def _with_resolution(estimate: MeanEstimate, effects: _Effects) -> MeanEstimate:
 def _effects(claim: ClaimSettings, paired: PairedValues) -> _Effects:
     if claim.kind == "trend":
         return _slopes(claim, paired)
+    if claim.than_value is not None:
+        return _from_value(claim, paired, claim.than_value)
     assert claim.than is not None
     arms = (claim.better, claim.than)
     better, than = (combined(claim, paired.values[arm]) for arm in arms)
@@ -231,6 +233,15 @@ def _effects(claim: ClaimSettings, paired: PairedValues) -> _Effects:
         # A step of a value is, of its logarithm, that step divided by the value.
         resolution = resolution / np.minimum(better, than).min(axis=0)
     return _Effects(logarithms, rounding, is_constant | _agree(logarithms, rounding), resolution)
+
+
+def _from_value(claim: ClaimSettings, paired: PairedValues, value: float) -> _Effects:
+    """Return how far each seed's value lies above a number."""
+    found = paired.values[claim.better]
+    size = np.maximum(np.abs(found).max(axis=(0, 1)), abs(value))
+    effects, rounding = combined(claim, found) - value, ROUNDING_UNITS * size
+    resolution = np.full_like(size, paired.resolution)
+    return _Effects(effects, rounding, _agree(effects, rounding), resolution)
 
 
 def _agree(effects: Array, rounding: Array) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bnkit.lab.study.claim_keys import Across, Kind, Reading, keys_of, kinds_of
+from bnkit.lab.study.claim_keys import READINGS_OF_RATIOS, Across, Kind, Reading, keys_of, kinds_of
 
 Direction = Literal["higher", "lower"]
 ACCURACIES = frozenset({"train accuracy", "test accuracy"})
@@ -25,11 +25,15 @@ class ClaimSettings(BaseModel):
         better, than: the arm the claim speaks for, and the arm it is held against. `trend` may
             leave `than` out and speaks of `better` alone; with `than` of their difference.
             `which-is-better` uses both without taking sides.
+        than_value: for `higher` and `lower`, in place of `than`: a number that the better arm is
+            held against.
         reading: what one trial gives: the metric at the `last` checkpoint (or at `at_epoch`), its
             `best` value, its mean over training (`area` under its curve), its `fluctuation` (sum
             of steps for the worse), or the epochs until it reaches `target` (`epochs-to-target`).
             `largest-usable`: the largest value of the grid key `along` at which, as at all smaller
-            ones, training does not diverge; arms are compared by their ratio.
+            ones, training does not diverge; arms are compared by their ratio. `at-equal-loss`: the
+            metric's values where the two arms have the same `loss`, compared by their ratio.
+        loss: for `at-equal-loss`: the metric that is to be equal; default "train loss".
         target: for `epochs-to-target`: the value to reach, from below, or from above for losses.
         across: what a seed's grid points give: their `mean`, or how far they lie apart: `range`
             (largest − smallest) or `deviation` (standard deviation, n − 1).
@@ -62,7 +66,9 @@ class ClaimSettings(BaseModel):
     key: str | None = None
     better: str
     than: str | None = None
+    than_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     reading: Reading = "last"
+    loss: Annotated[str, Field(min_length=1)] = "train loss"
     target: Annotated[float, Field(allow_inf_nan=False)] | None = None
     across: Across = "mean"
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -100,7 +106,12 @@ class ClaimSettings(BaseModel):
     @property
     def is_ratio(self) -> bool:
         """Whether arms are compared by their ratio, judged by its logarithm."""
-        return self.kind == "ratio-at-least" or self.reading == "largest-usable"
+        return self.kind == "ratio-at-least" or self.is_read_as_ratio
+
+    @property
+    def is_read_as_ratio(self) -> bool:
+        """Whether the reading itself makes ratios of the arms, so that means are geometric."""
+        return self.reading in READINGS_OF_RATIOS
 
     @property
     def effect_name(self) -> str:
@@ -147,8 +158,11 @@ class ClaimSettings(BaseModel):
                 'a claim of kind "trend" needs direction: "higher" if the metric rises along the'
                 ' grid, "lower" if it falls'
             )
-        if self.kind != "trend" and self.than is None:
-            raise ValueError(f'a claim of kind "{self.kind}" needs than, the other arm')
+        if self.than is not None and self.than_value is not None:
+            raise ValueError("give than, the other arm, or than_value, a number, and not both")
+        if self.kind != "trend" and self.than is None and self.than_value is None:
+            number = ", or than_value, a number" if self.kind in ("higher", "lower") else ""
+            raise ValueError(f'a claim of kind "{self.kind}" needs than, the other arm{number}')
         if self.than == self.better:
             raise ValueError("better and than name the same arm")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,9 +11,10 @@ import polars as pl
 
 from bnkit.lab.store.schema import Outcome, Summary, TrialRecord, Verdict
 from bnkit.lab.study.claim_bounds import bound_words, mean_symbols
+from bnkit.lab.study.claim_equal_losses import LossesCompared
 from bnkit.lab.study.claim_evaluation import Evaluation, evaluate
 from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues, pair, trials_of
-from bnkit.lab.study.claim_quantity import quantity, series_of, unit
+from bnkit.lab.study.claim_quantity import TRAIN_LOSS, all_series_of, quantity, series_of, unit
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_values import LAST, MetricValues, Series, grid_key, metric_values
 from bnkit.lab.study.claim_wording import at_words, divergence, reason, winner
@@ -48,8 +49,9 @@ def judge(
 
     Source: design.md, Verdicts; docs/guides/verdicts.md has the null hypothesis of each kind.
     """
-    recorded = metric_values([series_of(claim) for claim in claims], trials, metrics)
-    tested = [_test(claim, trials, recorded[series_of(claim)]) for claim in claims]
+    wanted = [series for claim in claims for series in all_series_of(claim)]
+    recorded = metric_values(wanted, trials, metrics)
+    tested = [_test(claim, trials, recorded) for claim in claims]
     p_values = {
         index: test.evaluation.p
         for index, test in enumerate(tested)
@@ -92,11 +94,14 @@ def summarize(
 
 
 def _test(
-    claim: ClaimSettings, trials: Sequence[TrialRecord], recorded: MetricValues
+    claim: ClaimSettings, trials: Sequence[TrialRecord], recorded: Mapping[Series, MetricValues]
 ) -> _Tested | str:
     """Return the evaluation, or why there is none."""
+    losses = None
+    if claim.reading == "at-equal-loss":
+        losses = LossesCompared(recorded[Series(claim.loss)], recorded[TRAIN_LOSS])
     try:
-        paired = pair(claim, trials_of(claim, trials), recorded)
+        paired = pair(claim, trials_of(claim, trials), recorded[series_of(claim)], losses)
         return _Tested(evaluate(claim, paired), paired)
     except CannotBeTestedError as error:
         return str(error)
