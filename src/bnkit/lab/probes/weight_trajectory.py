@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ from bnkit.lab.probes.probed_step import refuse_no_scalar
 _WRITTEN = re.compile(r"(?P<path>[^\[\]]+)(?:\[(?P<index>\s*\d+(?:\s*,\s*\d+)*)\s*\])?")
 
 
-class ChosenWeight(NamedTuple):
+@dataclass(frozen=True)
+class ChosenWeight:
     """One number of a parameter.
 
     Attributes:
