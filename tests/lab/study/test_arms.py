@@ -14,6 +14,7 @@ from bnkit.lab.networks import build_network, named_builder
 from bnkit.lab.study.arm_names import NORMS
 from bnkit.lab.study.arms import apply_arm
 from bnkit.lab.training.full_batch import FullBatchNorm
+from bnkit.layers import BatchNormAct2d, NoisyBatchNorm2d
 from bnkit.rewrite.kept_in_eval import is_kept_class
 from source_tree import ROOT
 
@@ -76,6 +77,7 @@ KINDS: dict[str, Callable[[nn.Module], bool]] = {
     "batch": lambda layer: isinstance(layer, _BatchNorm),
     "batch-without-scale": lambda layer: isinstance(layer, _BatchNorm) and layer.weight is None,
     "full-batch": lambda layer: isinstance(layer, FullBatchNorm),
+    "noisy-batch": lambda layer: isinstance(layer, NoisyBatchNorm2d),
     "group": lambda layer: isinstance(layer, nn.GroupNorm) and layer.num_groups == 8,
     "layer": lambda layer: isinstance(layer, nn.GroupNorm) and layer.num_groups == 1,
     "instance": lambda layer: isinstance(layer, nn.InstanceNorm2d),
@@ -138,6 +140,22 @@ def test_without_scale_a_batch_norm_only_normalizes() -> None:
     out = network.train().norm(network.conv(images))
     torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-5, rtol=0)
     assert float(out.detach().abs().max()) < 4, "γ = 3 is gone"
+
+
+def test_a_noisy_arm_is_noisy_in_training_alone_and_refuses_what_activates() -> None:
+    torch.manual_seed(0)
+    network, images = Own(), example("three-conv")
+    before = network.eval()(images)
+    rewrite = apply_arm(network, "noisy-batch", images, "own")
+    torch.testing.assert_close(network(images), before)
+    network.train()
+    assert not torch.equal(network(images), network(images))
+    assert network.norm.eps == 0.25
+    assert [change.path for change in rewrite.changes] == ["norm"]
+    network.norm = BatchNormAct2d(6)
+    with pytest.raises(NetworkError, match="norm: it activates too"):
+        apply_arm(network, "noisy-batch", images, "own")
+    assert type(network.norm) is BatchNormAct2d
 
 
 class Functional(nn.Module):

@@ -12,7 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnkit.errors import NetworkError, RewriteError
 from bnkit.lab.study.arm_names import NORMS
 from bnkit.rewrite import Rewrite, convert, remove
-from bnkit.rewrite.conversion.norm_candidate import Candidate, find_candidates
+from bnkit.rewrite.conversion.norm_candidate import (
+    WITH_ACTIVATION,
+    Candidate,
+    find_candidates,
+)
 from bnkit.rewrite.edits import rewriting
 
 # Wu and He 2018, table 3: 32 groups were best.
@@ -141,6 +145,26 @@ def without_scale(network: nn.Module, _: Tensor, norm: str) -> Rewrite:
     return edits.rewrite
 
 
+def with_noise(network: nn.Module, _: Tensor, norm: str) -> Rewrite:
+    """Turn every batch norm into bnkit's `NoisyBatchNorm`, with the noise of its source.
+
+    Raises:
+        RewriteError: there is no batch norm, or one whose class cannot be that.
+    """
+    candidates = find_candidates(network, _batch_norms(network), None)
+    if not candidates:
+        raise RewriteError("the network has no batch norm", required="at least one to add noise to")
+    reasons = {found.path: _why_no_noise(found) for found in candidates}
+    left = {path: reason for path, reason in reasons.items() if reason}
+    if left:
+        raise not_applied(left, norm)
+    with rewriting("with-noise", network, inplace=True) as edits:
+        for found in candidates:
+            edits.set_class(found.layer, "noisy")
+            edits.changed(found.path, "noise in training: shifted and scaled by random amounts")
+    return edits.rewrite
+
+
 def not_applied(left: dict[str, str], norm: str) -> RewriteError:
     """Return the error for batch norms that an arm cannot rewrite: path → why, as a clause."""
     path, reason = next(iter(left.items()))
@@ -167,6 +191,16 @@ def _most_groups(norms: dict[str, _BatchNorm]) -> int:
 def _why_scale_stays(found: Candidate) -> str:
     if found.is_frozen:
         return "it is frozen"
+    return found.own
+
+
+def _why_no_noise(found: Candidate) -> str:
+    if found.is_frozen:
+        return "it is frozen"
+    if found.base in WITH_ACTIVATION:
+        return "it activates too, and the noise belongs before the activation"
+    if found.axes is None or found.base is nn.SyncBatchNorm:
+        return f"it is a {type(found.layer).__name__}, which has no noisy form"
     return found.own
 
 

@@ -23,6 +23,8 @@ def check_metric(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) ->
     """
     if claim.reading == "largest-usable":
         return
+    if claim.reading == "at-equal-loss":
+        _check_loss(claim, metrics)
     if claim.metric not in metrics:
         raise ValueError(
             f"claim {claim.id!r} names the metric {claim.metric!r}; recorded are "
@@ -43,6 +45,23 @@ def check_metric(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) ->
                 f"claim {claim.id!r} must say which {name}: {claim.metric} is recorded per "
                 f"{' and '.join(per)}"
             )
+
+
+def _check_loss(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) -> None:
+    if claim.loss not in metrics:
+        raise ValueError(
+            f"claim {claim.id!r} names the loss {claim.loss!r}; recorded are "
+            f"{', '.join(metrics)}. {_remedy(claim.loss, metrics)}".rstrip(". ")
+        )
+    if per := metrics[claim.loss].per:
+        raise ValueError(
+            f"claim {claim.id!r} names the loss {claim.loss!r}, which is recorded per "
+            f"{' and '.join(per)}; it takes one with one value per step, such as 'train loss'"
+        )
+    if claim.loss == claim.metric:
+        raise ValueError(
+            f"claim {claim.id!r} compares {claim.metric!r} where it is equal; name another loss"
+        )
 
 
 def _remedy(metric: str, metrics: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bnkit.lab.study.claim_keys import Across, Kind, Reading, keys_of, kinds_of
+from bnkit.lab.study.claim_keys import READINGS_OF_RATIOS, Across, Kind, Reading, keys_of, kinds_of
 
 Direction = Literal["higher", "lower"]
 ACCURACIES = frozenset({"train accuracy", "test accuracy"})
@@ -33,7 +33,9 @@ class ClaimSettings(BaseModel):
             `best` value, its mean over training (`area` under its curve), its `fluctuation` (sum
             of steps for the worse), or the epochs until it reaches `target` (`epochs-to-target`).
             `largest-usable`: the largest value of the grid key `along` at which, as at all smaller
-            ones, training does not diverge; arms are compared by their ratio.
+            ones, training does not diverge; arms are compared by their ratio. `at-equal-loss`: the
+            metric's values where the two arms have the same `loss`, compared by their ratio.
+        loss: for `at-equal-loss`: the metric that is to be equal; default "train loss".
         target: for `epochs-to-target`: the value to reach, from below, or from above for losses.
         across: what a seed's grid points give: their `mean`, or how far they lie apart: `range`
             (largest − smallest) or `deviation` (standard deviation, n − 1).
@@ -70,6 +72,7 @@ class ClaimSettings(BaseModel):
     than: str | None = None
     than_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     reading: Reading = "last"
+    loss: Annotated[str, Field(min_length=1)] = "train loss"
     target: Annotated[float, Field(allow_inf_nan=False)] | None = None
     across: Across = "mean"
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -107,7 +110,12 @@ class ClaimSettings(BaseModel):
     @property
     def is_ratio(self) -> bool:
         """Whether arms are compared by their ratio, judged by its logarithm."""
-        return self.kind == "ratio-at-least" or self.reading == "largest-usable"
+        return self.kind == "ratio-at-least" or self.is_read_as_ratio
+
+    @property
+    def is_read_as_ratio(self) -> bool:
+        """Whether the reading itself makes ratios of the arms, so that means are geometric."""
+        return self.reading in READINGS_OF_RATIOS
 
     @property
     def effect_name(self) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
 
 from bnkit.lab.store.schema import TrialRecord
-from bnkit.lab.study.claim_quantity import series_of
+from bnkit.lab.study.claim_quantity import all_series_of, series_of
 from bnkit.lab.study.claim_settings import ClaimSettings
-from bnkit.lab.study.claim_values import MetricValues, metric_values
+from bnkit.lab.study.claim_values import MetricValues, Series, metric_values
 
 SIDES = ("better", "than")
 
@@ -25,7 +25,12 @@ class Sides(NamedTuple):
 
     claim: ClaimSettings
     trials: Sequence[TrialRecord]
-    recorded: MetricValues
+    recorded: Mapping[Series, MetricValues]
+
+    @property
+    def own(self) -> MetricValues:
+        """The values of the claim's own series."""
+        return self.recorded[series_of(self.claim)]
 
 
 def sides_of(claim: ClaimSettings, trials: Sequence[TrialRecord], metrics: pl.DataFrame) -> Sides:
@@ -37,19 +42,21 @@ def sides_of(claim: ClaimSettings, trials: Sequence[TrialRecord], metrics: pl.Da
         metrics: long form, with the trial's id in the column `trial`.
     """
     keys = {"better": claim.better_key, "than": claim.than_key}
-    arms = {"better": claim.better, "than": claim.than}
+    arms = {"better": claim.better, "than": claim.than or claim.better}
     names = {side: f"{arms[side]}, {keys[side]}" for side in SIDES}
     doubled: list[TrialRecord] = []
     tables: list[pl.DataFrame] = []
-    of_metric = metrics.filter(pl.col("metric") == claim.metric)
+    needed = {series.metric for series in all_series_of(claim)}
+    of_claim = metrics.filter(pl.col("metric").is_in(sorted(needed)))
+    is_own = pl.col("metric") == claim.metric
     for side in SIDES:
         own = [trial for trial in trials if trial.arm == arms[side]]
         doubled += [replace(t, id=f"{t.id} {side}", arm=names[side]) for t in own]
         tables.append(
-            of_metric.filter(pl.col("trial").is_in([trial.id for trial in own])).with_columns(
+            of_claim.filter(pl.col("trial").is_in([trial.id for trial in own])).with_columns(
                 trial=pl.concat_str("trial", pl.lit(f" {side}")),
                 # This side's rows become those of no key, which the claim then speaks of.
-                key=pl.when(pl.col("key") != keys[side]).then(pl.col("key")),
+                key=pl.when(~is_own | (pl.col("key") != keys[side])).then(pl.col("key")),
             )
         )
     published = claim.published and {
@@ -57,6 +64,5 @@ def sides_of(claim: ClaimSettings, trials: Sequence[TrialRecord], metrics: pl.Da
     }
     update = {**names, "better_key": None, "than_key": None, "published": published}
     renamed = claim.model_copy(update=update)
-    series = series_of(renamed)
-    recorded = metric_values([series], doubled, pl.concat(tables))[series]
+    recorded = metric_values(all_series_of(renamed), doubled, pl.concat(tables))
     return Sides(renamed, doubled, recorded)

@@ -15,11 +15,13 @@ from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import uncompiled
 from bnkit.rewrite.statistics.batch_source import BatchSource
 from bnkit.rewrite.statistics.channel_moments import Moments, moments_of
+from bnkit.rewrite.statistics.known_moments import normalized
 from bnkit.rewrite.statistics.pass_progress import PassProgress
 
 Layers = Mapping[str, nn.Module]
-# Called with the path of a layer and its input, before the layer runs.
-See = Callable[[str, Tensor], None]
+# Called with the path of a layer and its input, before the layer runs; returns the input's moments
+# where the layer is to normalize by them.
+See = Callable[[str, Tensor], Moments | None]
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
 
 
@@ -69,7 +71,7 @@ class StatisticsPass:
             RewriteError: a layer received a single value per channel, NaN or infinity.
             ForwardError: the forward raised.
         """
-        with _normalizing_by_batch(self._layers), watched_inputs(self._layers, self._see):
+        with normalizing_by_batch(self._layers), watched_inputs(self._layers, self._see):
             for batch in batches:
                 self.put_through(batch)
                 self._refuse_nonfinite()
@@ -90,14 +92,15 @@ class StatisticsPass:
         if self._refusal is not None:
             raise self._refusal
 
-    def add(self, path: str, x: Tensor) -> None:
-        """Add up what a layer received."""
+    def add(self, path: str, x: Tensor) -> Moments:
+        """Add up what a layer received, and return the moments of this alone."""
         found, former = moments_of(x), self.moments.get(path)
         self.moments[path] = found if former is None else former.merged(found)
+        return found
 
-    def _see(self, path: str, x: Tensor) -> None:
+    def _see(self, path: str, x: Tensor) -> Moments | None:
         if x.dim() < 2 or not x.numel():  # the layer says what is wrong with it
-            return
+            return None
         if x.numel() == x.shape[1]:
             self._refusal = RewriteError(
                 f"received one value per channel in batch {self.batches} of data, of shape "
@@ -108,8 +111,9 @@ class StatisticsPass:
                 where=path or "(model)",
             )
             raise Stop
-        self.add(path, x)
+        moments = self.add(path, x)
         self._seen.append(path)
+        return moments
 
     def _refuse_nonfinite(self) -> None:
         for path in self._seen:
@@ -152,18 +156,22 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _normalizing_by_batch(layers: Layers) -> Iterator[None]:
+def normalizing_by_batch(layers: Layers) -> Iterator[None]:
     """Let layers normalize by the batch without moving their statistics."""
+    chosen = list({id(layer): layer for layer in layers.values()}.values())
     # Its own mode alone: what is within a layer, such as a dropout, stays in eval mode. What is not
     # tracked torch's and bnkit's layers neither read nor move, in training mode.
-    values = {"training": True, "track_running_stats": False}
-    former = [(layer, {name: vars(layer)[name] for name in values}) for layer in layers.values()]
-    for layer, _ in former:
+    # A noisy layer adds its noise in training mode only, and statistics are those of eval mode.
+    values = {"training": True, "track_running_stats": False, "adds_noise": False}
+    former = [(layer, {n: vars(layer)[n] for n in values if n in vars(layer)}) for layer in chosen]
+    for layer in chosen:
         vars(layer).update(values)
     try:
         yield
     finally:
         for layer, held in former:
+            for name in values:
+                del vars(layer)[name]
             vars(layer).update(held)
 
 
@@ -188,13 +196,16 @@ def watched_inputs(layers: Layers, see: See) -> Iterator[None]:
 
 
 def _watched(path: str, layer: nn.Module, see: See) -> Callable[..., Any]:
-    former = _without_communication(layer)
+    former, has_own = _without_communication(layer), "forward" in vars(layer)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         x = next(iter([*args, *in_call_order(former, kwargs).values()]), None)
-        if isinstance(x, Tensor):
-            see(path, x)
-        return former(*args, **kwargs)
+        moments = see(path, x) if isinstance(x, Tensor) else None
+        y = None
+        is_alone = not has_own and len(args) + len(kwargs) == 1
+        if moments is not None and isinstance(x, Tensor) and is_alone:
+            y = normalized(layer, x, moments)
+        return former(*args, **kwargs) if y is None else y
 
     return forward
 
