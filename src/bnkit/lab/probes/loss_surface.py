@@ -126,7 +126,8 @@ def filter_direction(weight: Tensor, generator: torch.Generator) -> Tensor:
     filters, own = drawn.flatten(1), weight.detach().double().flatten(1)
     lengths = filters.norm(dim=1, keepdim=True)
     scaled = filters * (own.norm(dim=1, keepdim=True) / torch.where(lengths > 0, lengths, 1.0))
-    return scaled.reshape(weight.shape).to(weight.dtype)
+    direction: Tensor = scaled.reshape(weight.shape).to(weight.dtype)
+    return direction
 
 
 def _keeps_statistics(network: nn.Module) -> bool:

@@ -202,7 +202,8 @@ def _watched(path: str, layer: nn.Module, see: See) -> Callable[..., Any]:
         x = next(iter([*args, *in_call_order(former, kwargs).values()]), None)
         moments = see(path, x) if isinstance(x, Tensor) else None
         y = None
-        if moments is not None and not has_own and len(args) + len(kwargs) == 1:
+        is_alone = not has_own and len(args) + len(kwargs) == 1
+        if moments is not None and isinstance(x, Tensor) and is_alone:
             y = normalized(layer, x, moments)
         return former(*args, **kwargs) if y is None else y
 
