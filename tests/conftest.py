@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from jaxtyping import install_import_hook
@@ -27,3 +28,12 @@ install_import_hook(
 
 # A fixture of the whole run: one browser per worker.
 from helpers.browser import browser  # noqa: E402, F401
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of every garbage collection what lives to the end: torch, and thousands of items.
+
+    Each full collection, of which some tests ask for several, would look through all of it.
+    """
+    gc.collect()
+    gc.freeze()

@@ -39,6 +39,15 @@ ALLOWED: dict[str, set[str]] = {
     "lab.store": set(),
     "lab.training": {"lab.data"},
     "lab.probes": {"inspection", "functional", "lab.store", "lab.training", "rewrite"},
+    "lab.recording": {
+        "_extras",
+        "inspection",
+        "lab.probes",
+        "lab.report",
+        "lab.store",
+        "lab.study.environment",
+        "lab.training",
+    },
     "lab.study": {
         "lab.data",
         "lab.networks",

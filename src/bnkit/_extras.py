@@ -21,7 +21,8 @@ EXTRAS = {
         "scikit-learn": "sklearn",
         "scipy": "scipy",
         "tomli-w": "tomli_w",
-    }
+    },
+    "lightning": {"pytorch-lightning": "pytorch_lightning"},
 }
 
 

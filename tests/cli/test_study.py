@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from bnkit import __version__
+from bnkit.cli.main import main
 from helpers.command_line import Bnkit
 
 SMALL = """
@@ -197,31 +200,34 @@ def test_a_missing_extra_names_it(missing: str, tmp_path: Path) -> None:
     assert "pip install 'bnkit[lab]'" in done.stderr
 
 
-def test_a_terminal_gets_a_bar_with_the_time_left(tmp_path: Path) -> None:
+def test_a_terminal_gets_a_bar_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "small.toml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    arguments = ["study", "run", "small.toml", "--workers", "1", "--set", "training.epochs=4"]
+    monkeypatch.setattr(sys, "argv", ["bnkit", *arguments])
     parent, child = pty.openpty()
-    command = [str(Path(sys.executable).with_name("bnkit")), "study", "run", "small.toml"]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(
-        [*command, "--workers", "1", "--set", "training.epochs=10"],
-        cwd=tmp_path,
-        stdout=child,
-        stderr=child,
-        env=environment,
-    )
-    os.close(child)
-    shown = b""
-    while select.select([parent], [], [], 60)[0]:
-        try:
-            piece = os.read(parent, 65536)
-        except OSError:  # the other end was closed
-            break
-        if not piece:
-            break
-        shown += piece
-    assert process.wait() == 0
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other end was closed
+            while piece := os.read(parent, 65536):
+                pieces.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(child, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        patch.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    reader.join()
     os.close(parent)
-    text = shown.decode()
+    assert not stopped.value.code
+    text = b"".join(pieces).decode()
     assert "trial 0/6" in text
     assert "0:00:0" in text, "the time left"
     assert "test accuracy at the end is higher with batch norm" in text
@@ -236,17 +242,15 @@ def test_several_reports_are_one_json_list(bnkit: Bnkit) -> None:
     assert [found["folder"] for found in json.loads(out)] == ["a", "b"]
 
 
-def test_a_pipe_that_takes_ascii_only_gets_ascii(tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(SMALL)
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("bnkit")), "study", "run", "small.toml", "--quick"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "inconclusive" in done.stdout.decode("ascii")
+def test_a_stream_that_takes_ascii_only_gets_ascii(
+    bnkit: Bnkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="latin-1"))
+    code, _, err = bnkit("study", "run", "small.toml", "--quick", "--workers", "1")
+    sys.stdout.flush()
+    assert code == 0, err
+    assert "inconclusive" in printed.getvalue().decode("ascii")
 
 
 def test_a_run_that_is_told_to_end_says_that_finished_trials_are_kept(tmp_path: Path) -> None:
@@ -280,6 +284,9 @@ def test_what_a_network_prints_does_not_disturb_the_results(tmp_path: Path) -> N
             "study",
             "run",
             "small.toml",
+            "--quick",
+            "--workers",
+            "2",
             "--set",
             "network.name=net.py:build",
             "--format",
@@ -291,5 +298,5 @@ def test_what_a_network_prints_does_not_disturb_the_results(tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["trials"] == 6
+    assert json.loads(done.stdout)["trials"] == 2
     assert "built" in done.stderr

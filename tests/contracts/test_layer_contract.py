@@ -176,15 +176,26 @@ def test_momentum_none_is_the_plain_average(ours: Any, torchs: Any, shape: tuple
     torch.testing.assert_close(layer.running_var, variances.mean(0))
 
 
-@every_layer
+# Parameters as narrow as the input are rare: each such dtype is met in one layout of the programs
+# that are compiled for it, and in the other where time is no matter.
+RARE_IN = {torch.float16: (4, 3, 5, 6), torch.bfloat16: (7, 3)}
+
+
 @pytest.mark.parametrize(
-    ("dtype", "parameter_dtype"),
+    ("ours", "torchs", "shape", "dtype", "parameter_dtype"),
     [
-        *((dtype, dtype) for dtype in DTYPES),
-        (torch.float16, torch.float32),
-        (torch.bfloat16, torch.float32),
+        pytest.param(
+            *(own, torch_own, shape, dtype, parameter_dtype),
+            marks=pytest.mark.slow
+            if dtype == parameter_dtype and RARE_IN.get(dtype, shape) != shape
+            else (),
+        )
+        for own, torch_own, shapes in LAYERS
+        for shape in shapes
+        for dtype in DTYPES
+        for parameter_dtype in dict.fromkeys((dtype, torch.promote_types(dtype, torch.float32)))
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 def test_every_dtype(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import bnkit
 from bnkit.inspection import rank_buffers
 
 WORLD = 2
+WAIT_SECONDS = rank_buffers.WAIT_SECONDS
 
 
 @contextmanager
@@ -52,19 +55,34 @@ def check_on_ranks(*, select: list[str], **given: Any) -> Any:
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "given").write_bytes(pickle.dumps((select, given)))
-        command = [sys.executable, "-m", "helpers.process_group", folder]
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        ranks = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(WORLD)]
-        codes = [rank.wait(120) for rank in ranks]
-        assert codes == [0] * WORLD
+        ranks = _ranks()
+        for rank in ranks:
+            print(folder, file=rank.stdin, flush=True)
+        answers = [rank.stdout.readline() for rank in ranks if rank.stdout is not None]
+        assert answers == ["done\n"] * WORLD
         return pickle.loads((Path(folder) / f"report {WORLD - 1}").read_bytes())
 
 
-def main(folder: str, rank: int) -> None:
+@cache
+def _ranks() -> list[subprocess.Popen[str]]:
+    """Start the processes of all ranks, once: each imports torch, which takes longer than a check.
+
+    A rank reads folders from its input, works on one after the other, and ends with its input.
+    """
+    command = [sys.executable, "-m", "helpers.process_group"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    ranks = [
+        subprocess.Popen([*command, str(rank)], env=environment, stdin=pipe, stdout=pipe, text=True)
+        for rank in range(WORLD)
+    ]
+    for rank in ranks:
+        atexit.register(rank.communicate)
+    return ranks
+
+
+def work(folder: str, rank: int) -> None:
+    """Do what one call asks of one rank."""
     select, given = pickle.loads((Path(folder) / "given").read_bytes())
     model = given["model"]
     with process_group(folder, rank, WORLD):
@@ -75,13 +93,19 @@ def main(folder: str, rank: int) -> None:
             model = kind(model, **{flag: given["broadcast"]})
         layer = getattr(model, "module", model)[4]
         layer.running_mean += rank * given.get("shift", 0.0)
-        if given.get("alone"):
-            rank_buffers.WAIT_SECONDS = 0.2
+        rank_buffers.WAIT_SECONDS = 0.2 if given.get("alone") else WAIT_SECONDS
         if rank == WORLD - 1 or not given.get("alone"):
             report = bnkit.check(model, select=select)
             (Path(folder) / f"report {rank}").write_bytes(pickle.dumps(report))
         distributed.barrier()
 
 
+def main(rank: int) -> None:
+    """Work on the folders that the input names."""
+    for line in sys.stdin:
+        work(line.rstrip("\n"), rank)
+        print("done", flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(int(sys.argv[1]))

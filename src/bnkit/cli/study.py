@@ -1,4 +1,4 @@
-"""`bnkit study`: list, show, run, report."""
+"""`bnkit study`: list, show, probes, run, report."""
 
 from __future__ import annotations
 
@@ -49,6 +49,18 @@ def list_studies(format_: FormatOption = OutputFormat.TEXT) -> None:
     for row in rows:
         typer.echo(f"{row['name']:<{width}}  {row['title']}")
     typer.echo("\n`bnkit study show NAME` shows a study, `bnkit study run NAME` runs it.")
+
+
+@study_app.command("probes")
+def list_probes(format_: FormatOption = OutputFormat.TEXT) -> None:
+    """Show what a training can be asked beside its losses: the kinds of [[probes]]."""
+    from bnkit.lab.probes.listing import listed_probes, probe_lines
+
+    if format_ is OutputFormat.JSON:
+        print_json(listed_probes())
+        return
+    for line in probe_lines():
+        typer.echo(line)
 
 
 @study_app.command("show")

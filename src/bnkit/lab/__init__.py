@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from bnkit._lazy import attach
 
 if TYPE_CHECKING:
+    from bnkit.lab.probes import PROBES as PROBES
+    from bnkit.lab.recording import ProbeCallback as ProbeCallback
+    from bnkit.lab.recording import Recorder as Recorder
     from bnkit.lab.study_result import StudyResult as StudyResult
     from bnkit.lab.study_run import judge_again as judge_again
     from bnkit.lab.study_run import run as run
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "PROBES": "bnkit.lab.probes",
+        "ProbeCallback": "bnkit.lab.recording",
+        "Recorder": "bnkit.lab.recording",
         "StudyResult": "bnkit.lab.study_result",
         "judge_again": "bnkit.lab.study_run",
         "run": "bnkit.lab.study_run",

@@ -11,6 +11,7 @@ from typing import Any
 
 from bnkit.errors import NetworkError, StudyError
 from bnkit.lab.data.names import GIVEN, SOURCES
+from bnkit.lab.recording import is_recorded
 from bnkit.lab.study.overrides import plain
 from bnkit.lab.study.progress import Progress, Silent, progress_for
 from bnkit.lab.study.runner import Run, rejudge
@@ -112,7 +113,8 @@ def judge_again(folder: str | Path) -> StudyResult:
         StoreError: the folder holds no study, or no finished trial.
     """
     root = Path(folder)
-    rejudge(root)
+    if not is_recorded(root):  # a recording has no claims
+        rejudge(root)
     return _reported(root)
 
 

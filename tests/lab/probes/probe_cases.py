@@ -22,4 +22,8 @@ class ProbeCase(NamedTuple):
 PROBE_CASES = (
     ProbeCase("activation-percentiles", {"when": 2, "examples": 20}),
     ProbeCase("gradient-norms", {"when": 1}),
+    ProbeCase("generalization-gap", {"when": 3}),
+    ProbeCase("variance-shift", {"when": 3}),
+    ProbeCase("train-mode-accuracy", {"when": 3, "batch_sizes": [1, 4]}),
+    ProbeCase("shifted-accuracy", {"when": 3}),
 )

@@ -13,6 +13,7 @@ from bnkit.errors import NetworkError
 from bnkit.lab.networks import build_network, named_builder
 from bnkit.lab.study.arm_names import NORMS
 from bnkit.lab.study.arms import apply_arm
+from bnkit.lab.training.full_batch import FullBatchNorm
 from bnkit.rewrite.kept_in_eval import is_kept_class
 from source_tree import ROOT
 
@@ -74,6 +75,7 @@ def test_a_network_without_batch_norm_has_no_arms(norm: str) -> None:
 KINDS: dict[str, Callable[[nn.Module], bool]] = {
     "batch": lambda layer: isinstance(layer, _BatchNorm),
     "batch-without-scale": lambda layer: isinstance(layer, _BatchNorm) and layer.weight is None,
+    "full-batch": lambda layer: isinstance(layer, FullBatchNorm),
     "group": lambda layer: isinstance(layer, nn.GroupNorm) and layer.num_groups == 8,
     "layer": lambda layer: isinstance(layer, nn.GroupNorm) and layer.num_groups == 1,
     "instance": lambda layer: isinstance(layer, nn.InstanceNorm2d),

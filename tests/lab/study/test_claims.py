@@ -85,6 +85,26 @@ def test_p_and_interval_are_those_of_the_paired_t_test() -> None:
     assert (verdict.seeds, verdict.effect_name, verdict.unit) == (7, "difference", "share")
 
 
+@pytest.mark.parametrize(("kind", "outcome"), [("higher", "supported"), ("lower", "refuted")])
+def test_one_arm_against_a_number_is_the_t_test_of_one_sample(kind: str, outcome: str) -> None:
+    values = np.random.default_rng(0).normal(0.9, 0.05, 7)
+    expected = stats.ttest_1samp(values, 0.8)
+    bounds = expected.confidence_interval(0.95)
+    verdict = last_values(list(values), [0.1] * 7).verdict(kind, than=None, than_value=0.8)
+    assert verdict.outcome == outcome, verdict.reason
+    assert verdict.p == pytest.approx(expected.pvalue, rel=1e-9)
+    shifted = (bounds.low - 0.8, bounds.high - 0.8)
+    assert (verdict.low, verdict.high) == pytest.approx(shifted, rel=1e-9)
+    assert verdict.effect == pytest.approx(values.mean() - 0.8)
+    assert (verdict.arms, verdict.seeds) == (("with",), 7)
+    assert verdict.means == pytest.approx({"with": values.mean()})
+
+
+def test_values_that_are_the_number_show_nothing() -> None:
+    zeros = last_values([0.0] * 5, [0.1] * 5)
+    assert zeros.verdict("higher", than=None, than_value=0.0).outcome == "inconclusive"
+
+
 def test_which_is_better_names_the_winner_by_direction() -> None:
     assert UP.verdict("which-is-better").winner == "with"
     assert DOWN.verdict("which-is-better").winner == "without"

@@ -98,8 +98,10 @@ def without_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("seeds", "studies"),
     [
-        (3, 500),
-        # With few seeds a wrong verdict is likeliest.
+        # With few seeds a wrong verdict is likeliest. So many studies find a rate of 11 %; those
+        # that find smaller ones take longer.
+        (3, 200),
+        pytest.param(3, 500, marks=pytest.mark.slow),
         pytest.param(5, 300, marks=pytest.mark.slow),
         pytest.param(10, 150, marks=pytest.mark.slow),
     ],
@@ -112,7 +114,7 @@ def test_studies_of_all_kinds_keep_their_level(draw: str, seeds: int, studies: i
 
 
 @pytest.mark.usefixtures("without_bootstrap")
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seeds", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 10))])
 def test_one_claim_alone_is_false_neither_more_nor_less_often_than_said(seeds: int) -> None:
     studies = 500
     false = false_studies([claim("which-is-better", "first")], DRAWS["normal"], seeds, studies)
@@ -123,7 +125,7 @@ def test_one_claim_alone_is_false_neither_more_nor_less_often_than_said(seeds: i
 @pytest.mark.parametrize("kind", ["at-every-checkpoint", "ratio-at-least", "equivalent"])
 def test_one_claim_of_a_kind_with_its_own_arithmetic_keeps_its_level(kind: str) -> None:
     alone = [each for each in ALL_KINDS if each.kind == kind]
-    assert false_studies(alone, DRAWS["normal"], 5, 400) <= most_allowed(400)
+    assert false_studies(alone, DRAWS["normal"], 5, 200) <= most_allowed(200)
 
 
 @pytest.mark.usefixtures("without_bootstrap")
@@ -163,7 +165,7 @@ def test_the_level_check_fails_for_coarse_values_that_agree_without_their_resolu
 
 
 @pytest.mark.usefixtures("without_bootstrap")
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seeds", [3, 10])
 def test_a_large_effect_is_found(seeds: int) -> None:
     # the seeds' differences have standard deviation 1 to 1.4, and the effect is 60
     claims = [
@@ -173,7 +175,7 @@ def test_a_large_effect_is_found(seeds: int) -> None:
         claim("which-is-better", "shifted"),
     ]
     generator = np.random.default_rng(seeds)
-    for _ in range(40):
+    for _ in range(10):
         trials, metrics = simulate(DRAWS["normal"], seeds, generator, effect=60.0)
         verdicts = judge(claims, trials, metrics)
         assert [verdict.outcome for verdict in verdicts] == ["supported"] * 4

@@ -35,11 +35,11 @@ from bnkit.kernels.numba_cpu.memory import (
     slot,
     store_first,
 )
-from bnkit.kernels.numba_cpu.problem import COMPILE_OPTIONS, ROWS_PER_SUM, SHIFT_SAMPLES, Slot
+from bnkit.kernels.numba_cpu.problem import PART_OPTIONS, ROWS_PER_SUM, SHIFT_SAMPLES, Slot
 from bnkit.kernels.numba_cpu.streaming import prefetch_far, rows_at_once, write_output
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def choose_shifts_channels_last(block: Any, c0: int, c1: int) -> None:
     """Keep the mean of a few values of each channel: near its mean, if they are like the others."""
     x, channels, rows = slot(block, Slot.X), slot(block, Slot.C), slot(block, Slot.N)
@@ -57,7 +57,7 @@ def _add_rows(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -> None
     """Add the two sums of whole vectors of channels over rows to those in `room`."""
 
 
-@overload(_add_rows, jit_options=COMPILE_OPTIONS)
+@overload(_add_rows, jit_options=PART_OPTIONS)
 def _choose_add_rows(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -> Any:
     return _add_gradients if block.configuration.is_backward else _add_statistics
 
@@ -78,7 +78,7 @@ def _add_statistics(block: Any, n0: int, n1: int, c0: int, c1: int, room: int) -
             poke(block, room, stride + c, q)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
     """Return dy behind the activation, from index i on."""
     prefetch_far(block, slot(block, Slot.GRAD_OUTPUT), i)
@@ -114,7 +114,7 @@ def _add_part(block: Any, n0: int, n1: int, c: int, count: int, room: int) -> No
     """Add the two sums of up to one vector of channels from c on over rows one by one."""
 
 
-@overload(_add_part, jit_options=COMPILE_OPTIONS)
+@overload(_add_part, jit_options=PART_OPTIONS)
 def _choose_add_part(block: Any, n0: int, n1: int, c: int, count: int, room: int) -> Any:
     return _add_part_of_gradients if block.configuration.is_backward else _add_part_of_statistics
 
@@ -131,7 +131,7 @@ def _add_part_of_statistics(block: Any, n0: int, n1: int, c: int, count: int, ro
     poke(block, room, stride + c, q)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _gradient_of_part(
     block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
 ) -> Any:
@@ -161,7 +161,7 @@ def _add_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int, roo
     poke(block, room, stride + c, q)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def sum_channels_last(
     block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int
 ) -> None:
@@ -194,12 +194,12 @@ def _write_rows(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
     """Write the output of whole vectors of channels over rows, several at once."""
 
 
-@overload(_write_rows, jit_options=COMPILE_OPTIONS)
+@overload(_write_rows, jit_options=PART_OPTIONS)
 def _choose_write_rows(block: Any, n0: int, n1: int, c0: int, c1: int) -> Any:
     return _write_gradients if block.configuration.is_backward else _write_y
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _write_y_at(block: Any, i: int, high: Any, scale: Any, shift: Any, slope: Any) -> None:
     prefetch_far(block, slot(block, Slot.X), i)
     value = multiply_add(subtract(load(block, slot(block, Slot.X), i), high), scale, shift)
@@ -223,7 +223,7 @@ def _write_y(block: Any, n0: int, n1: int, c0: int, c1: int) -> None:
                 _write_y_at(block, i + row * channels, high, scale, shift, slope)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _write_gradient_at(
     block: Any,
     i: int,
@@ -269,7 +269,7 @@ def _write_part(block: Any, n0: int, n1: int, c: int, count: int) -> None:
     """Write the output of up to one vector of channels from c on over rows one by one."""
 
 
-@overload(_write_part, jit_options=COMPILE_OPTIONS)
+@overload(_write_part, jit_options=PART_OPTIONS)
 def _choose_write_part(block: Any, n0: int, n1: int, c: int, count: int) -> Any:
     return _write_part_of_gradients if block.configuration.is_backward else _write_part_of_y
 
@@ -312,7 +312,7 @@ def _write_part_of_gradients(block: Any, n0: int, n1: int, c: int, count: int) -
             store_first(block, slot(block, Slot.GRAD_X), i, count, multiply(dy, scale))
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def map_channels_last(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
     """Write the output of a range of channels and rows.
 

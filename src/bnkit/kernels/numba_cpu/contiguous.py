@@ -48,8 +48,8 @@ from bnkit.kernels.numba_cpu.problem import (
     BYTES_PER_PASS,
     CACHE_LINE,
     CHANNELS_PER_PASS,
-    COMPILE_OPTIONS,
     GATHERED_BYTES,
+    PART_OPTIONS,
     SEGMENT,
     SHIFT_SAMPLES,
     SHORT_SEGMENT,
@@ -63,7 +63,7 @@ from bnkit.kernels.numba_cpu.streaming import (
 )
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def choose_shifts_contiguous(block: Any, c0: int, c1: int) -> None:
     """Keep the mean of a few values of each channel: near its mean, if they are like the others."""
     size, rows = slot(block, Slot.S), slot(block, Slot.N)
@@ -80,14 +80,14 @@ def choose_shifts_contiguous(block: Any, c0: int, c1: int) -> None:
         poke_one(block, slot(block, Slot.SHIFT), c, mean if math.isfinite(mean) else 0.0)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _channels_per_pass(block: Any) -> int:
     fitting = BYTES_PER_PASS // (slot(block, Slot.S) * value_bytes(block))
     channels: int = larger(1, smaller(CHANNELS_PER_PASS, fitting))
     return channels
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _next_row(block: Any) -> int:
     """Return how far the next row of a channel is: too far for a processor to foresee.
 
@@ -99,14 +99,14 @@ def _next_row(block: Any) -> int:
     return size * int(slot(block, Slot.C))
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _clear(block: Any, room: int, count: int) -> None:
     zeros = fill(block, 0.0)
     for i in range(2 * count):
         poke(block, room, i * lanes(block), zeros)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _collect(block: Any, room: int, first: int, last: int, sums: int) -> None:
     """Add the vectors of channels first … last − 1 to their two doubles."""
     stride, width = slot(block, Slot.STRIDE), lanes(block)
@@ -120,7 +120,7 @@ def _add_row(block: Any, row: int, count: int, c: int, room: int, place: int) ->
     """Add the two sums of `count` values from `row` on to the vectors at `place`."""
 
 
-@overload(_add_row, jit_options=COMPILE_OPTIONS)
+@overload(_add_row, jit_options=PART_OPTIONS)
 def _choose_add_row(block: Any, row: int, count: int, c: int, room: int, place: int) -> Any:
     return _add_row_of_gradients if block.configuration.is_backward else _add_row_of_statistics
 
@@ -157,7 +157,7 @@ def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, 
     poke(block, room, place + width, add(add(q0, q1), add(q2, q3)))
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
     """Return dy behind the activation, from index i on."""
     dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
@@ -166,7 +166,7 @@ def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) 
     return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _prefetch_for_gradient(block: Any, i: int) -> None:
     """Ask for what `_gradient` reads, and for x."""
     prefetch(block, slot(block, Slot.X), i)
@@ -175,7 +175,7 @@ def _prefetch_for_gradient(block: Any, i: int) -> None:
         prefetch(block, slot(block, Slot.Y), i)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _gradient_of_part(
     block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
 ) -> Any:
@@ -225,7 +225,7 @@ def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, p
     poke(block, room, place + width, add(q0, q1))
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def sum_contiguous(
     block: Any,
     c0: int,
@@ -265,7 +265,7 @@ def _write_row(block: Any, row: int, count: int, c: int, output: int, beside: in
     """
 
 
-@overload(_write_row, jit_options=COMPILE_OPTIONS)
+@overload(_write_row, jit_options=PART_OPTIONS)
 def _choose_write_row(block: Any, row: int, count: int, c: int, output: int, beside: int) -> Any:
     return _write_row_of_gradients if block.configuration.is_backward else _write_row_of_y
 
@@ -345,7 +345,7 @@ def _write_row_of_gradients(
         part = end - i
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _gather_rows(
     block: Any, n: int, c0: int, c1: int, s0: int, s1: int, output: int, beside: int
 ) -> None:
@@ -369,7 +369,7 @@ def _gather_rows(
             stream_gathered(block, room_beside + offset, beside + start, bytes_written)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def map_contiguous(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
     """Write the output of a range of channels, N and S: what was summed last is still cached."""
     output = slot(block, Slot.GRAD_X) if is_backward(block) else slot(block, Slot.Y)
@@ -380,7 +380,7 @@ def map_contiguous(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: 
             _write_row(block, row, s1 - s0, c, output, beside)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def map_gathered(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
     """Do what `map_contiguous` does, and gather short rows before they are streamed."""
     output = slot(block, Slot.GRAD_X) if is_backward(block) else slot(block, Slot.Y)

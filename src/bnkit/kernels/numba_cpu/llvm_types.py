@@ -29,7 +29,7 @@ class Block(types.Type):
     """A pointer to the block of numbers (`Slot`), which carries the configuration in its type."""
 
     def __init__(self, configuration: Configuration, digest: str) -> None:
-        self.configuration = configuration
+        self.configuration, self.digest = configuration, digest
         # The digest of these sources is part of the name, and so of the key of the disk cache.
         super().__init__(f"Block({', '.join(map(str, configuration))}, {digest})")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -16,6 +17,7 @@ from bnkit.kernels.numba_cpu.llvm_types import (
     I64,
     IN_MEMORY,
     VECTOR_BYTES,
+    Block,
     bfloat16_bits,
     first_lanes,
     in_memory,
@@ -28,7 +30,7 @@ from bnkit.kernels.numba_cpu.llvm_types import (
     splat,
     widened,
 )
-from bnkit.kernels.numba_cpu.problem import CHANNELS_PER_PASS
+from bnkit.kernels.numba_cpu.problem import CHANNELS_PER_PASS, Configuration
 
 
 def constant_slot(builder: Any, block: Any, index: Any) -> Any:
@@ -49,6 +51,27 @@ def slot(_: Any, block: Any, index: Any) -> Any:
         return constant_slot(builder, *arguments)
 
     return types.int64(block, index), generate
+
+
+def _seen(part: Callable[[Configuration], Configuration]) -> Any:
+    """Return a function that gives the same block, of a type that knows only what a part needs.
+
+    So the part is compiled once for all the programs in a process that need it alike.
+    """
+
+    @intrinsic
+    def same_block(_: Any, block: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return arguments[0]
+
+        return Block(part(block.configuration), block.digest)(block), generate
+
+    return same_block
+
+
+seen_by_channels = _seen(lambda known: known.of_channels)
+seen_by_sums = _seen(lambda known: known.of_sums)
+seen_by_map = _seen(lambda known: known.of_map)
 
 
 @intrinsic

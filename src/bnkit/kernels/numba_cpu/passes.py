@@ -116,7 +116,9 @@ def forward_configuration(
         is_backward: see `backward_configuration`.
     """
     dtype = DTYPES[x.dtype]
-    parameter_dtype = dtype if parameter is None else DTYPES[parameter.dtype]
+    # Where there are none, the program of the usual ones serves.
+    usual = torch.promote_types(x.dtype, torch.float32)
+    parameter_dtype = DTYPES[usual if parameter is None else parameter.dtype]
     layout = layout_of(x)
     assert layout is not None
     return Configuration(

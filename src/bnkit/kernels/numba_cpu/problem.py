@@ -37,6 +37,23 @@ class Configuration(NamedTuple):
         """Whether outputs go past the caches: then inputs come from memory too."""
         return self.stores != CACHED
 
+    @property
+    def of_channels(self) -> Configuration:
+        """Return what decides how values per channel are computed."""
+        return Configuration(self.dtype, self.parameter_dtype, self.layout)
+
+    @property
+    def of_sums(self) -> Configuration:
+        """Return what decides how tensors are summed; y is read in a backward only."""
+        known = self if self.is_backward else self._replace(activation=None, has_residual=False)
+        reads_far = self.is_large and self.layout == CHANNELS_LAST
+        return known._replace(parameter_dtype=self.dtype, stores=STREAMED if reads_far else CACHED)
+
+    @property
+    def of_map(self) -> Configuration:
+        """Return what decides how outputs are written."""
+        return self._replace(parameter_dtype=self.dtype)
+
 
 # Groups of phases in one pass, and rounds: a poor shift takes two more.
 MOST_GROUPS = 5
@@ -121,6 +138,8 @@ class Phase(IntEnum):
 PARTIAL_ROWS = 4
 # Division by zero gives inf and NaN, as in torch, and not an exception.
 COMPILE_OPTIONS = {"error_model": "numpy"}
+# Of what programs call: nothing outside calls it, and it makes no objects.
+PART_OPTIONS = {**COMPILE_OPTIONS, "no_cfunc_wrapper": True, "no_rewrites": True, "_nrt": False}
 # Elements of a row that are summed in the dtype of arithmetic before they join a double: the
 # error of a chain of additions grows with its length.
 SEGMENT = 8192

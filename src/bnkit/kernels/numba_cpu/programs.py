@@ -32,14 +32,17 @@ from bnkit.kernels.numba_cpu.memory import (
     put_double,
     put_parameter,
     put_slot,
+    seen_by_channels,
+    seen_by_map,
+    seen_by_sums,
     slot,
     value_at,
     written_slot,
 )
 from bnkit.kernels.numba_cpu.problem import (
     CHANNELS_LAST,
-    COMPILE_OPTIONS,
     GATHERED,
+    PART_OPTIONS,
     PARTIAL_ROWS,
     SHIFT_LIMIT,
     Phase,
@@ -56,7 +59,7 @@ def _sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums:
     """Write the two sums of each channel over a range of N and S."""
 
 
-@overload(_sum, jit_options=COMPILE_OPTIONS)
+@overload(_sum, jit_options=PART_OPTIONS)
 def _choose_sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int) -> Any:
     is_last = block.configuration.layout == CHANNELS_LAST
     return sum_channels_last if is_last else sum_contiguous
@@ -66,19 +69,19 @@ def _map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> No
     """Write the output of a range of channels, N and S."""
 
 
-@overload(_map, jit_options=COMPILE_OPTIONS)
+@overload(_map, jit_options=PART_OPTIONS)
 def _choose_map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> Any:
     if block.configuration.layout == CHANNELS_LAST:
         return map_channels_last
     return map_gathered if block.configuration.stores == GATHERED else map_contiguous
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _ceiling(total: int, part: int) -> int:
     return (total + part - 1) // part
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _sum_of_parts(block: Any, row: int, c: int) -> float:
     """Return the sum of one channel over the tasks that it was divided among."""
     stride, partials = slot(block, Slot.STRIDE), slot(block, Slot.PARTIALS)
@@ -94,13 +97,13 @@ def _choose_shifts(block: Any, c0: int, c1: int) -> None:
     """Keep the mean of a few values of each channel: near its mean, if they are like the others."""
 
 
-@overload(_choose_shifts, jit_options=COMPILE_OPTIONS)
+@overload(_choose_shifts, jit_options=PART_OPTIONS)
 def _choose_choose_shifts(block: Any, c0: int, c1: int) -> Any:
     is_last = block.configuration.layout == CHANNELS_LAST
     return choose_shifts_channels_last if is_last else choose_shifts_contiguous
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _sum_in_doubles(block: Any, c: int) -> tuple[float, float]:
     """Return mean and variance of a channel whose sums are beyond float32, or not finite.
 
@@ -125,7 +128,7 @@ def _sum_in_doubles(block: Any, c: int) -> tuple[float, float]:
     return mean, var / m
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _write_statistics(block: Any, c: int, mean: float, var: float) -> None:
     put_double(slot(block, Slot.MEAN), c, mean)
     put_double(slot(block, Slot.VAR), c, var)
@@ -133,7 +136,13 @@ def _write_statistics(block: Any, c: int, mean: float, var: float) -> None:
     put_double(slot(block, Slot.INVSTD), c, invstd)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
+def _take_running_statistics(block: Any, c: int) -> None:
+    mean = parameter_at(block, slot(block, Slot.RUNNING_MEAN), c)
+    _write_statistics(block, c, mean, parameter_at(block, slot(block, Slot.RUNNING_VAR), c))
+
+
+@register_jitable(**PART_OPTIONS)
 def _update_running_statistics(block: Any, c: int) -> None:
     """Move the running statistics: the rule of functional/running_statistics.py."""
     m, momentum = float(slot(block, Slot.M)), double_slot(block, Slot.MOMENTUM)
@@ -145,7 +154,7 @@ def _update_running_statistics(block: Any, c: int) -> None:
     put_parameter(block, running_var, c, kept + var * (m / (m - 1.0)) * momentum)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
     """Write mean, var and invstd of a channel; or return False, where its shift was a poor one.
 
@@ -171,7 +180,7 @@ def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
     return True
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _low(block: Any, c: int) -> float:
     """Return what the mean, rounded to the dtype of arithmetic, lacks."""
     mean = double_at(slot(block, Slot.MEAN), c)
@@ -180,7 +189,7 @@ def _low(block: Any, c: int) -> float:
     return mean - high if math.isfinite(high) else 0.0
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _write_coefficients(block: Any, c: int) -> None:
     """Write what maps x to y: y = (x − high)·scale + shift, where high is the rounded mean."""
     coefficients, stride = slot(block, Slot.COEFFICIENTS), slot(block, Slot.STRIDE)
@@ -196,7 +205,7 @@ def _write_coefficients(block: Any, c: int) -> None:
     poke_one(block, coefficients, 2 * stride + c, bias - low * scale)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _write_gradient_coefficients(block: Any, c: int, low: float) -> None:
     """Write what maps dy and x to dx: dx = ((x − high)·projection + (dy + constant))·scale.
 
@@ -213,7 +222,7 @@ def _write_gradient_coefficients(block: Any, c: int, low: float) -> None:
     poke_one(block, coefficients, 4 * stride + c, low * slope - mean_dy)
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _finish_gradients(block: Any, c: int, low: float) -> None:
     """Write Σ dy and Σ dy·(x − mean) of a channel, and the gradients that they make."""
     sum_dy = _sum_of_parts(block, 0, c)
@@ -243,7 +252,7 @@ def _run(
     """Run the phases on one task."""
 
 
-@overload(_run, jit_options=COMPILE_OPTIONS)
+@overload(_run, jit_options=PART_OPTIONS)
 def _choose_run(
     block: Any,
     phases: int,
@@ -259,7 +268,7 @@ def _choose_run(
     return _run_backward if block.configuration.is_backward else _run_forward
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _finish_channels(block: Any, c0: int, c1: int, is_rescan: bool) -> bool:
     """Finish the statistics of channels; or return False, where a shift was a poor one."""
     is_fine = True
@@ -280,12 +289,13 @@ def _run_forward(
     s1: int,
     sums: int,
 ) -> None:
+    channels = seen_by_channels(block)
     if phases & Phase.SHIFT:
-        _choose_shifts(block, c0, c1)
+        _choose_shifts(channels, c0, c1)
     while True:
         if phases & Phase.SUM:
-            _sum(block, c0, c1, n0, n1, s0, s1, sums)
-        if not phases & Phase.FINISH or _finish_channels(block, c0, c1, is_rescan):
+            _sum(seen_by_sums(block), c0, c1, n0, n1, s0, s1, sums)
+        if not phases & Phase.FINISH or _finish_channels(channels, c0, c1, is_rescan):
             break
         put_slot(block, Slot.FOUND_POOR_SHIFT, 1)
         if not phases & Phase.SUM:
@@ -294,14 +304,13 @@ def _run_forward(
         is_rescan = True
     for c in range(c0, c1):
         if phases & Phase.FIXED:
-            mean = parameter_at(block, slot(block, Slot.RUNNING_MEAN), c)
-            _write_statistics(block, c, mean, parameter_at(block, slot(block, Slot.RUNNING_VAR), c))
+            _take_running_statistics(channels, c)
         if phases & Phase.UPDATE:
-            _update_running_statistics(block, c)
+            _update_running_statistics(channels, c)
         if phases & Phase.COEFFICIENTS:
-            _write_coefficients(block, c)
+            _write_coefficients(channels, c)
     if phases & Phase.MAP:
-        _map(block, c0, c1, n0, n1, s0, s1)
+        _map(seen_by_map(block), c0, c1, n0, n1, s0, s1)
 
 
 def _run_backward(
@@ -316,19 +325,20 @@ def _run_backward(
     s1: int,
     sums: int,
 ) -> None:
+    channels = seen_by_channels(block)
     if phases & Phase.SHIFT:
         for c in range(c0, c1):
-            _write_coefficients(block, c)
+            _write_coefficients(channels, c)
     if phases & Phase.SUM:
-        _sum(block, c0, c1, n0, n1, s0, s1, sums)
+        _sum(seen_by_sums(block), c0, c1, n0, n1, s0, s1, sums)
     for c in range(c0, c1):
-        low = _low(block, c)
+        low = _low(channels, c)
         if phases & Phase.FINISH:
-            _finish_gradients(block, c, low)
+            _finish_gradients(channels, c, low)
         if phases & Phase.COEFFICIENTS:
-            _write_gradient_coefficients(block, c, low)
+            _write_gradient_coefficients(channels, c, low)
     if phases & Phase.MAP:
-        _map(block, c0, c1, n0, n1, s0, s1)
+        _map(seen_by_map(block), c0, c1, n0, n1, s0, s1)
 
 
 def program(block: Any) -> None:

@@ -28,7 +28,7 @@ from bnkit.kernels.numba_cpu.memory import lanes, load_first, store_first, value
 from bnkit.kernels.numba_cpu.problem import (
     CACHE_LINE,
     CACHED,
-    COMPILE_OPTIONS,
+    PART_OPTIONS,
     PREFETCH_BYTES,
     ROWS_AT_ONCE,
     STREAMED,
@@ -97,7 +97,7 @@ def _stream_line(_: Any, source: Any, target: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def _copy_part(block: Any, source: int, target: int, size: int) -> None:
     """Copy less than a line, from one address to another, through the caches."""
     count, width = size // value_bytes(block), lanes(block)
@@ -106,7 +106,7 @@ def _copy_part(block: Any, source: int, target: int, size: int) -> None:
         store_first(block, target, i, part, load_first(block, source, i, part))
 
 
-@register_jitable(**COMPILE_OPTIONS)
+@register_jitable(**PART_OPTIONS)
 def stream_gathered(block: Any, source: int, target: int, size: int) -> None:
     """Stream `size` bytes to an address, from one that lies as far behind the start of a line."""
     end = target + size

@@ -13,7 +13,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
 }
-DROPOUT_PLACES = ("before-norm", "after-norm", "after-activation")
+BEFORE_OUTPUT = "before-output"
+DROPOUT_PLACES = ("before-norm", "after-norm", "after-activation", BEFORE_OUTPUT)
 
 
 def block(
@@ -30,10 +31,10 @@ def block(
         norm: its batch norm.
         activation: a key of `ACTIVATIONS`.
         dropout: probability that a value is dropped; 0 builds no dropout layer.
-        dropout_place: one of `DROPOUT_PLACES`.
+        dropout_place: one of `DROPOUT_PLACES`; `before-output` builds none here.
     """
     layers = {"weighted": weighted, "norm": norm, "activation": ACTIVATIONS[activation]()}
-    if not dropout:
+    if not dropout or dropout_place == BEFORE_OUTPUT:
         return list(layers.values())
     side, _, of = dropout_place.partition("-")
     placed: list[nn.Module] = []
@@ -41,6 +42,12 @@ def block(
         around = [nn.Dropout(dropout), layer] if side == "before" else [layer, nn.Dropout(dropout)]
         placed += around if name == of else [layer]
     return placed
+
+
+def output_layers(linear: nn.Linear, dropout: float, dropout_place: str) -> list[nn.Module]:
+    """Return the output layer, with the one dropout of `before-output` in front of it."""
+    is_here = dropout and dropout_place == BEFORE_OUTPUT
+    return [nn.Dropout(dropout), linear] if is_here else [linear]
 
 
 def check_options(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnkit.errors import NetworkError
-from bnkit.lab.networks.blocks import block, check_options
+from bnkit.lab.networks.blocks import block, check_options, output_layers
 from bnkit.layers import BatchNorm1d
 
 
@@ -28,7 +28,8 @@ def dense(
         hidden: widths of the hidden layers.
         activation: `relu`, `sigmoid` or `tanh`.
         dropout: probability of dropout in each hidden layer.
-        dropout_place: `before-norm`, `after-norm` or `after-activation`.
+        dropout_place: `before-norm`, `after-norm`, `after-activation`, or `before-output`: once,
+            behind all batch norms.
 
     Raises:
         NetworkError: no hidden layer, a width below 1, or an option that is unknown.
@@ -44,7 +45,8 @@ def dense(
         linear, norm = nn.Linear(width, next_width), BatchNorm1d(next_width)
         layers += block(linear, norm, activation, dropout, dropout_place)
         width = next_width
-    return nn.Sequential(*layers, nn.Linear(width, classes))
+    output = nn.Linear(width, classes)
+    return nn.Sequential(*layers, *output_layers(output, dropout, dropout_place))
 
 
 def sigmoid(

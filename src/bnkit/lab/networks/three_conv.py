@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bnkit.lab.networks.blocks import block, check_counts, check_image, check_options
+from bnkit.lab.networks.blocks import (
+    block,
+    check_counts,
+    check_image,
+    check_options,
+    output_layers,
+)
 from bnkit.layers import BatchNorm2d
 
 
@@ -27,7 +33,8 @@ def three_conv(
         filters: output channels of each convolution.
         activation: `relu`, `sigmoid` or `tanh`.
         dropout: probability of dropout in each of the three.
-        dropout_place: `before-norm`, `after-norm` or `after-activation`.
+        dropout_place: `before-norm`, `after-norm`, `after-activation`, or `before-output`: once,
+            behind all batch norms.
 
     Raises:
         NetworkError: `input_shape` is not that of an image of at least 2×2 pixels, or an option is
@@ -44,4 +51,5 @@ def three_conv(
         conv = nn.Conv2d(in_channels, filters, kernel_size=3, padding=1)
         layers += block(conv, BatchNorm2d(filters), activation, dropout, dropout_place)
     features = math.prod((filters, height // 2, width // 2))
-    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(features, classes))
+    output = output_layers(nn.Linear(features, classes), dropout, dropout_place)
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), *output)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnkit.errors import NetworkError
-from bnkit.lab.networks.blocks import block, check_counts, check_image, check_options
+from bnkit.lab.networks.blocks import block, check_counts, check_image, check_options, output_layers
 from bnkit.layers import BatchNorm2d
 
 # Depth → convolutions of each stage: configurations A, B, D and E of the paper.
@@ -40,7 +40,8 @@ def vgg(
         depth: 11, 13, 16 or 19, which counts the paper's three linear layers.
         width: channels of the first stage.
         dropout: probability of dropout at each convolution.
-        dropout_place: `before-norm`, `after-norm` or `after-activation`.
+        dropout_place: `before-norm`, `after-norm`, `after-activation`, or `before-output`: once,
+            behind all batch norms.
 
     Raises:
         NetworkError: `input_shape` is not that of an image, or an option is unknown.
@@ -66,4 +67,5 @@ def vgg(
             layers.append(nn.MaxPool2d(2))
             side //= 2
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(channels, classes))
+    output = output_layers(nn.Linear(channels, classes), dropout, dropout_place)
+    return nn.Sequential(*layers, *output)

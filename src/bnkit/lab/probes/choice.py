@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
+from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from bnkit.errors import ProbeError
@@ -25,6 +27,40 @@ def make_probes(tables: Iterable[ProbeSettings], network: nn.Module) -> list[Pro
         ProbeError: an option or a layer that does not exist; the message names the probe.
     """
     return [_prepared(make_probe(table), network) for table in tables]
+
+
+def make_prepared(wanted: str | Mapping[str, Any] | Probe, network: nn.Module) -> Probe:
+    """Return a probe by its kind, as a table says, or as given, with its layers chosen.
+
+    Raises:
+        ProbeError: there is no such probe, option or layer.
+    """
+    if isinstance(wanted, Probe):
+        return _prepared(wanted, network)
+    table = {"kind": wanted} if isinstance(wanted, str) else dict(wanted)
+    try:
+        return _prepared(make_probe(ProbeSettings.model_validate(table)), network)
+    except ValidationError as error:
+        cause = error.errors(include_url=False)[0]
+        inner = cause.get("ctx", {}).get("error")
+        if isinstance(inner, ProbeError):
+            raise inner from None
+        key = ".".join(map(str, cause["loc"])) or "probe"
+        raise ProbeError(
+            f"{key}: {cause['msg']}",
+            required='a kind such as "gradient-norms", or a table {"kind": …, "when": …}',
+        ) from error
+
+
+def as_table(probe: Probe) -> dict[str, Any]:
+    """Return a probe as a study file states it, with all that holds where it was told nothing."""
+    when = probe.when.at or probe.when.every or probe.when.moment
+    table = {"kind": probe.kind, "when": when, "layers": probe.layers, **probe.options}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in table.items()
+        if value not in (None, "")
+    }
 
 
 def make_probe(table: ProbeSettings) -> Probe:

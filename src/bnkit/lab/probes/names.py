@@ -73,6 +73,54 @@ PROBES = {
         when="epoch",
         layers="every weight",
     ),
+    "generalization-gap": ProbeEntry(
+        "loss and accuracy on held-out data against those on training data, both in eval mode",
+        "bnkit.lab.probes.generalization_gap:GeneralizationGap",
+        (
+            RecordedMetric("loss gap", "nat"),
+            RecordedMetric("accuracy gap", "share"),
+            RecordedMetric("train loss in eval mode", "nat"),
+            RecordedMetric("train accuracy in eval mode", "share"),
+        ),
+        when="end",
+        options={"examples": None},
+    ),
+    "variance-shift": ProbeEntry(
+        "the running variance of batch norms against the variance they meet in eval mode",
+        "bnkit.lab.probes.variance_shift:VarianceShift",
+        (
+            RecordedMetric("variance shift", "", ("layer",)),
+            RecordedMetric("mean variance shift", ""),
+        ),
+        when="end",
+        layers="input of every batch norm",
+        options={"examples": None},
+    ),
+    "train-mode-accuracy": ProbeEntry(
+        "accuracy in training mode by batch size, and the share of predictions that depend on the "
+        "batch, in both modes",
+        "bnkit.lab.probes.train_mode_accuracy:TrainModeAccuracy",
+        (
+            RecordedMetric("train-mode accuracy", "share", ("key",)),
+            RecordedMetric("accuracy lost in train mode", "share", ("key",)),
+            RecordedMetric("train-mode changed predictions", "share", ("key",)),
+            RecordedMetric("eval-mode changed predictions", "share", ("key",)),
+        ),
+        when="end",
+        options={"batch_sizes": (1, 2, 4, 8, 16, 32, 64, 128, 256), "examples": 2000},
+    ),
+    "shifted-accuracy": ProbeEntry(
+        "accuracy on held-out images of another contrast and brightness, with stored statistics "
+        "and with those of the changed images",
+        "bnkit.lab.probes.shifted_accuracy:ShiftedAccuracy",
+        (
+            RecordedMetric("shifted accuracy", "share", ("key",)),
+            RecordedMetric("accuracy lost to the shift", "share"),
+            RecordedMetric("accuracy recovered", "share"),
+        ),
+        when="end",
+        options={"contrast": 0.5, "brightness": 0.5, "examples": None},
+    ),
 }
 
 

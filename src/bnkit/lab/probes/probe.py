@@ -14,7 +14,7 @@ from bnkit.lab.probes.places import Place, choose_places
 from bnkit.lab.probes.settings import check_probe
 from bnkit.lab.probes.when import When
 
-Need = Literal["gradient", "update", "held-out", "training"]
+Need = Literal["gradient", "update", "learning-rate", "held-out", "training"]
 
 
 class Measured(NamedTuple):
@@ -60,6 +60,7 @@ class Probe:
             those that the gradient was taken at, and `moment.step` is there.
         `update`: an optimizer step, seen after its update; `moment.step` is there, and puts the
             parameters back to before the update.
+        `learning-rate`: the step's, in `moment.step.learning_rate`.
         `held-out`, `training`: examples, in `moment.held_out`, `moment.training`.
 
     A probe that needs no step looks at the network after a step, and at step 0 before the first.

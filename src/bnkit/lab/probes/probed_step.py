@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from bnkit.errors import ProbeError
 from bnkit.lab.probes.objective import Objective
+from bnkit.lab.probes.ranks import OneRank, Ranks
 from bnkit.lab.probes.step_start import StepStart
 
 Gradient = Mapping[str, Tensor]
+_SAME = 1e-5  # relative l2 distance of two computations of one float32 gradient
 
 
 class ProbedStep:
@@ -28,11 +30,13 @@ class ProbedStep:
         objective: how the loop runs the network on a batch.
         batches: of the step; several where gradients are accumulated.
         start: what the step began with.
-        learning_rate: of the first parameter group, η.
+        learning_rate: of the first parameter group, η; None if the loop does not tell it.
         plain_gradient: the step's gradient by parameter name if `.grad` still holds it unclipped,
             unscaled and without weight decay; None if it must be computed again.
-        weights: a copy of the parameters as they were before the update; None before one was
-            needed.
+        loss: of the step, where the loop knows it.
+        weights: a copy of the parameters as they were before the update; None where there is none
+            yet.
+        ranks: who trains together; losses and gradients are means over them.
     """
 
     def __init__(
@@ -42,18 +46,27 @@ class ProbedStep:
         batches: Sequence[Any],
         start: StepStart,
         *,
-        learning_rate: float,
+        learning_rate: float | None,
         plain_gradient: Gradient | None = None,
         loss: float | None = None,
         weights: dict[str, Tensor] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.network, self.objective, self.batches = network, objective, batches
-        self.start, self.learning_rate = start, learning_rate
+        self.start, self._learning_rate = start, learning_rate
         self.weights = weights
         self._gradient = plain_gradient
         self._versions = _versions(plain_gradient or {})
         self._loss = loss
-        self._is_updated = False
+        self._ranks = ranks or OneRank()
+        self._is_updated = self._is_exchanged = False
+
+    @property
+    def learning_rate(self) -> float:
+        """The step's η, of the first parameter group."""
+        if self._learning_rate is None:
+            raise ProbeError("the learning rate is not known", required="needs learning-rate")
+        return self._learning_rate
 
     def parameters(self) -> dict[str, Tensor]:
         """Return name → parameter, of those that require a gradient."""
@@ -72,6 +85,18 @@ class ProbedStep:
             with self._as_it_began():
                 self._loss, self._gradient = self.loss_and_gradient()
         return self._gradient
+
+    def agrees(self, candidate: Gradient) -> bool:
+        """Return whether a gradient is the step's, computed again, up to rounding.
+
+        Cost: a forward and a backward, after which `gradient` costs nothing.
+        """
+        own = self.gradient()
+        if own.keys() != candidate.keys():
+            return False
+        size = sum(float(each.double().square().sum()) for each in own.values())
+        apart = sum(float((own[n] - candidate[n]).double().square().sum()) for n in own)
+        return apart <= _SAME**2 * size
 
     def updated(self) -> None:
         """Tell that the optimizer has taken its step; `.grad` counts if nobody wrote to it."""
@@ -92,7 +117,8 @@ class ProbedStep:
     def loss_here(self) -> float:
         """Return the loss at the weights that the network has now. Cost: a forward."""
         with torch.no_grad():
-            return sum(share * loss.item() for share, loss in self._losses())
+            total = sum(share * loss.item() for share, loss in self._losses())
+        return self._ranks.mean([total])[0]
 
     def loss_and_gradient(self, names: Iterable[str] | None = None) -> tuple[float, Gradient]:
         """Return loss and gradient at the weights that the network has now.
@@ -117,7 +143,8 @@ class ProbedStep:
                     if gradient is None:
                         continue
                     summed[name] = summed[name] + gradient if name in summed else gradient
-        return total, summed
+        self._ranks.average([*summed.values()])
+        return self._ranks.mean([total])[0], summed
 
     def run(self) -> None:
         """Run the step's forwards at the weights that the network has now, for what watches it."""
@@ -133,7 +160,8 @@ class ProbedStep:
             direction: by parameter name.
             distance: usually a multiple of the learning rate.
 
-        Cost: a copy of the parameters, unless the session keeps one already.
+        Cost: a copy of the parameters, kept until the step ends. After the update there are two:
+        the one of before the update, and this one.
         """
         kept = self._kept()
         known = dict(self.network.named_parameters())
@@ -160,13 +188,13 @@ class ProbedStep:
         if self.weights is None:
             raise ProbeError("the weights before the update were not kept", required="needs update")
         chosen = list(self.weights) if names is None else [n for n in names if n in self.weights]
-        was_updated = self._is_updated
+        before = self._is_updated, self._is_exchanged
         self._exchange(chosen)
-        self._is_updated = was_updated and names is not None
+        self._is_updated, self._is_exchanged = before[0] and names is not None, True
         try:
             yield
         finally:
-            self._is_updated = was_updated
+            self._is_updated, self._is_exchanged = before
             self._exchange(chosen)
 
     def _exchange(self, names: Sequence[str]) -> None:
@@ -182,6 +210,9 @@ class ProbedStep:
         return self.before_update() if self._is_updated else nullcontext()
 
     def _kept(self) -> dict[str, Tensor]:
+        """Return a copy of the weights that the network has now."""
+        if self._is_updated or self._is_exchanged:
+            return copied_parameters(self.network)
         if self.weights is None:
             self.weights = copied_parameters(self.network)
         return self.weights

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import uncompiled
@@ -16,6 +16,7 @@ from bnkit.lab.probes.moment import Moment
 from bnkit.lab.probes.objective import Examples, Objective
 from bnkit.lab.probes.probe import Measured, Probe
 from bnkit.lab.probes.probed_step import Gradient, ProbedStep, copied_parameters
+from bnkit.lab.probes.ranks import ranks_of
 from bnkit.lab.probes.step_start import StepStart
 from bnkit.lab.store import MetricRow
 from bnkit.lab.training.observer import Observer, StepPlace
@@ -52,6 +53,7 @@ class Session(Observer):
         training: Examples | None = None,
     ) -> None:
         self.called, self.network = network, unwrapped(network)
+        self.ranks = ranks_of(network)
         self.probes, self.objective = list(probes), objective
         self.held_out, self.training = held_out, training
         self.rows: list[MetricRow] = []
@@ -62,6 +64,7 @@ class Session(Observer):
         self._start: StepStart | None = None
         self._step: ProbedStep | None = None
         self._seconds: list[float] = []
+        self._is_plain: bool | None = None
         self._began = 0.0
 
     def start(self) -> None:
@@ -96,35 +99,71 @@ class Session(Observer):
         if self._start is None:
             return
         paused = time.perf_counter()
-        self._start.close()
-        self._step = ProbedStep(
-            self.network,
-            self.objective,
-            batches,
-            self._start,
-            learning_rate=learning_rate,
-            plain_gradient=self._gradients() if is_plain_gradient else None,
-            loss=loss,
-        )
+        plain = self.gradients() if is_plain_gradient else None
+        self._step = self._probed_step(batches, learning_rate, plain, loss)
         if any("update" in probe.needs for probe in self._due):
             self._step.weights = copied_parameters(self.network)
-        now = [probe for probe in self._due if "update" not in probe.needs]
-        self._measure(now, self._place, self._step)
+        self._measure(self._due_between(), self._place, self._step)
         self._began += time.perf_counter() - paused
 
     def after_update(self) -> None:
         """End a step: call it after the optimizer's step."""
         self._seconds.append(time.perf_counter() - self._began)
         if self._step is not None:
-            moved = [probe for probe in self._due if "update" in probe.needs]
             self._step.updated()
-            self._measure(moved, self._place, self._step)
+            self._measure(self._due_after(), self._place, self._step)
         self._end_step()
         self._measure(self._probes(self._place, steps=False), self._place)
 
-    def finish(self) -> None:
-        """End the training: probes of its end run now, if they have not, and all conclude."""
+    @property
+    def is_probed(self) -> bool:
+        """Whether a probe watches the step that has begun."""
+        return self._start is not None
+
+    def look_back(
+        self,
+        batches: Sequence[Any],
+        learning_rate: float | None,
+        weights: dict[str, Tensor] | None,
+        *,
+        plain_gradient: Gradient | None = None,
+    ) -> None:
+        """End a step that was not seen between its backward and its update.
+
+        Args:
+            batches: of the step.
+            learning_rate: of the first parameter group, at the update.
+            weights: a copy of the parameters before the update; not None if a probe watches.
+            plain_gradient: what may be the step's plain gradient: it is computed again the first
+                time, and taken as given from then on if it was.
+        """
+        self._seconds.append(time.perf_counter() - self._began)
+        if self._start is not None and weights is not None:
+            known = plain_gradient if self._is_plain else None
+            self._step = self._probed_step(batches, learning_rate, known, None)
+            self._step.weights = weights
+            self._step.updated()
+            with self._guarded(), self._step.before_update():
+                if self._is_plain is None and plain_gradient is not None:
+                    self._is_plain = self._step.agrees(plain_gradient)
+                self._measure(self._due_between(), self._place, self._step)
+            self._measure(self._due_after(), self._place, self._step)
         self._end_step()
+        self._measure(self._probes(self._place, steps=False), self._place)
+
+    def end_epoch(self, place: StepPlace) -> None:
+        """Measure what is due at the end of an epoch that no step was known to end."""
+        due = [p for p in self._probes(place, steps=False) if p.when.moment]
+        self._measure([p for p in due if p.when.moment in ("epoch", "checkpoint")], place)
+
+    def finish(self, place: StepPlace | None = None) -> None:
+        """End the training: probes of its end run now, if they have not, and all conclude.
+
+        Args:
+            place: the last step; None for the one that has begun.
+        """
+        self._end_step()
+        self._place = place or self._place
         late = [
             probe
             for probe in self._probes(self._place._replace(is_last=True), steps=False)
@@ -139,6 +178,37 @@ class Session(Observer):
     def abandon(self) -> None:
         """Forget a step that was not finished."""
         self._end_step()
+
+    def gradients(self) -> Gradient:
+        """Return name → `.grad` of the parameters that have one."""
+        named = self.network.named_parameters()
+        return {name: each.grad for name, each in named if each.grad is not None}
+
+    def _probed_step(
+        self,
+        batches: Sequence[Any],
+        learning_rate: float | None,
+        plain_gradient: Gradient | None,
+        loss: float | None,
+    ) -> ProbedStep:
+        assert self._start is not None
+        self._start.close()
+        return ProbedStep(
+            self.network,
+            self.objective,
+            batches,
+            self._start,
+            learning_rate=learning_rate,
+            plain_gradient=plain_gradient,
+            loss=loss if loss is None else self.ranks.mean([loss])[0],
+            ranks=self.ranks,
+        )
+
+    def _due_between(self) -> list[Probe]:
+        return [probe for probe in self._due if "update" not in probe.needs]
+
+    def _due_after(self) -> list[Probe]:
+        return [probe for probe in self._due if "update" in probe.needs]
 
     def _end_step(self) -> None:
         if self._start is not None:
@@ -174,18 +244,18 @@ class Session(Observer):
         )
 
     def _record(self, probe: Probe, place: StepPlace, found: Iterable[Measured]) -> None:
-        for metric, value, layer, key in found:
-            unit = unit_of(probe.kind, metric)
-            self.rows.append(MetricRow(place.step, place.epoch, metric, value, unit, layer, key))
+        rows = list(found)
+        values = self.ranks.mean([row.value for row in rows])
+        if self.ranks.is_first:
+            self.rows += [
+                MetricRow(*place[:2], metric, value, unit_of(probe.kind, metric), layer, key)
+                for (metric, _, layer, key), value in zip(rows, values, strict=True)
+            ]
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         with preserve(self.network, copy_parameters=False), uncompiled():
             yield
-
-    def _gradients(self) -> Gradient:
-        named = self.network.named_parameters()
-        return {name: each.grad for name, each in named if each.grad is not None}
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

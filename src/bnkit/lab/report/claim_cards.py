@@ -75,7 +75,7 @@ def _card(verdict: Verdict, claim: Mapping[str, Any] | None) -> ClaimCard:
         picture = interval_picture(
             verdict.effect, verdict.low, verdict.high, claimed_region(claim), is_ratio=is_ratio
         )
-    label = _effect_label(verdict)
+    label = _effect_label(verdict, claim or {})
     return ClaimCard(
         verdict=verdict,
         symbol=SYMBOLS[verdict.outcome],
@@ -126,9 +126,11 @@ def _mean(verdict: Verdict, arm: str) -> Number:
     return number(verdict.means.get(arm))
 
 
-def _effect_label(verdict: Verdict) -> str:
+def _effect_label(verdict: Verdict, claim: Mapping[str, Any]) -> str:
     sign = {"ratio": " / "}.get(verdict.effect_name, " − ")
-    return f"{verdict.effect_name.capitalize()} of {_quantity(verdict)}, {sign.join(verdict.arms)}"
+    value = claim.get("than_value")
+    sides = [*verdict.arms, *([] if value is None else [f"{value:g}"])]
+    return f"{verdict.effect_name.capitalize()} of {_quantity(verdict)}, {sign.join(sides)}"
 
 
 def _quantity(verdict: Verdict) -> str:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from bnkit.lab.store.study_store import read_study as read_study
     from bnkit.lab.store.study_store import write_results as write_results
     from bnkit.lab.store.study_store import write_settings as write_settings
+    from bnkit.lab.store.trial_store import METRIC_SCHEMA as METRIC_SCHEMA
     from bnkit.lab.store.trial_store import TrialStore as TrialStore
 
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "METRIC_SCHEMA": "bnkit.lab.store.trial_store",
         "REPORT_FILE": "bnkit.lab.store.study_store",
         "SETTINGS_FILE": "bnkit.lab.store.study_store",
         "MetricRow": "bnkit.lab.store.schema",

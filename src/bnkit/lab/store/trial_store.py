@@ -105,6 +105,10 @@ class TrialStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def remove(self, trial_id: str) -> None:
+        """Remove a trial, if it is stored."""
+        shutil.rmtree(self.trials / trial_id, ignore_errors=True)
+
     def load(self, trial_id: str) -> TrialRecord:
         """Return the record of a stored trial.
 

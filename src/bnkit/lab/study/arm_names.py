@@ -33,6 +33,11 @@ NORMS = {
         "each batch norm without γ and β: they stay 1 and 0",
         "bnkit.lab.study.arms:without_scale",
     ),
+    "full-batch": NormEntry(
+        "each batch norm normalizing by the statistics of up to 4,096 training images, taken anew "
+        "before each step, in place of the batch's",
+        "bnkit.lab.study.full_batch_arm:with_full_batch_statistics",
+    ),
     "group": NormEntry(
         "group norms in their places: at most 32 groups, of two channels or more",
         "bnkit.lab.study.arms:converted",

@@ -210,6 +210,8 @@ def _with_resolution(estimate: MeanEstimate, effects: _Effects) -> MeanEstimate:
 def _effects(claim: ClaimSettings, paired: PairedValues) -> _Effects:
     if claim.kind == "trend":
         return _slopes(claim, paired)
+    if claim.than_value is not None:
+        return _from_value(claim, paired, claim.than_value)
     assert claim.than is not None
     arms = (claim.better, claim.than)
     better, than = (combined(claim, paired.values[arm]) for arm in arms)
@@ -231,6 +233,15 @@ def _effects(claim: ClaimSettings, paired: PairedValues) -> _Effects:
         # A step of a value is, of its logarithm, that step divided by the value.
         resolution = resolution / np.minimum(better, than).min(axis=0)
     return _Effects(logarithms, rounding, is_constant | _agree(logarithms, rounding), resolution)
+
+
+def _from_value(claim: ClaimSettings, paired: PairedValues, value: float) -> _Effects:
+    """Return how far each seed's value lies above a number."""
+    found = paired.values[claim.better]
+    size = np.maximum(np.abs(found).max(axis=(0, 1)), abs(value))
+    effects, rounding = combined(claim, found) - value, ROUNDING_UNITS * size
+    resolution = np.full_like(size, paired.resolution)
+    return _Effects(effects, rounding, _agree(effects, rounding), resolution)
 
 
 def _agree(effects: Array, rounding: Array) -> NDArray[np.bool_]:

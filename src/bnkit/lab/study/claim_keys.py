@@ -23,8 +23,8 @@ PER_LAYER = ("layer", "key")
 
 # kind → the keys it uses beside the common ones and those of its reading.
 OF_KIND: dict[Kind, tuple[str, ...]] = {
-    "higher": ("margin",),
-    "lower": ("margin",),
+    "higher": ("margin", "than_value"),
+    "lower": ("margin", "than_value"),
     "at-every-checkpoint": ("margin", "direction", "from_epoch"),
     "ratio-at-least": ("factor",),
     "equivalent": ("margin",),
@@ -41,7 +41,10 @@ OF_READING: dict[Reading, tuple[str, ...]] = {
     "largest-usable": ("along",),
 }
 # Where a reading has no use for a key that its kind has, or a kind for one of its reading.
-_NOT_OF_READING: dict[str, tuple[str, ...]] = {"largest-usable": ("metric", "margin")}
+_NOT_OF_READING: dict[str, tuple[str, ...]] = {
+    "largest-usable": ("metric", "margin", "than_value"),
+    "epochs-to-target": ("than_value",),
+}
 _NOT_OF_KIND: dict[str, tuple[str, ...]] = {
     "at-every-checkpoint": ("at_epoch",),
     "trend": ("across",),

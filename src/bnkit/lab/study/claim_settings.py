@@ -25,6 +25,8 @@ class ClaimSettings(BaseModel):
         better, than: the arm the claim speaks for, and the arm it is held against. `trend` may
             leave `than` out and speaks of `better` alone; with `than` of their difference.
             `which-is-better` uses both without taking sides.
+        than_value: for `higher` and `lower`, in place of `than`: a number that the better arm is
+            held against.
         reading: what one trial gives: the metric at the `last` checkpoint (or at `at_epoch`), its
             `best` value, its mean over training (`area` under its curve), its `fluctuation` (sum
             of steps for the worse), or the epochs until it reaches `target` (`epochs-to-target`).
@@ -62,6 +64,7 @@ class ClaimSettings(BaseModel):
     key: str | None = None
     better: str
     than: str | None = None
+    than_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     reading: Reading = "last"
     target: Annotated[float, Field(allow_inf_nan=False)] | None = None
     across: Across = "mean"
@@ -147,8 +150,11 @@ class ClaimSettings(BaseModel):
                 'a claim of kind "trend" needs direction: "higher" if the metric rises along the'
                 ' grid, "lower" if it falls'
             )
-        if self.kind != "trend" and self.than is None:
-            raise ValueError(f'a claim of kind "{self.kind}" needs than, the other arm')
+        if self.than is not None and self.than_value is not None:
+            raise ValueError("give than, the other arm, or than_value, a number, and not both")
+        if self.kind != "trend" and self.than is None and self.than_value is None:
+            number = ", or than_value, a number" if self.kind in ("higher", "lower") else ""
+            raise ValueError(f'a claim of kind "{self.kind}" needs than, the other arm{number}')
         if self.than == self.better:
             raise ValueError("better and than name the same arm")
         return self

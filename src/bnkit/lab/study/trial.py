@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bnkit import __version__
 from bnkit.errors import BnkitError, NetworkError, TrialError
 from bnkit.inspection.target import is_target, load_target
 from bnkit.kernels.dispatch import AUTO, use_kernel
@@ -25,6 +21,7 @@ from bnkit.lab.probes import Probe, Session, make_probes
 from bnkit.lab.probes.objective import ClassifierObjective, SplitExamples
 from bnkit.lab.store import MetricRow, TrialRecord, TrialStore
 from bnkit.lab.study.arms import apply_arm, arm_notes
+from bnkit.lab.study.environment import machine, versions
 from bnkit.lab.study.random_state import seed_everything, seeded
 from bnkit.lab.study.spec import PlannedTrial
 from bnkit.lab.training import (
@@ -276,33 +273,3 @@ def repeatable(training: TrainingSettings) -> Iterator[None]:
         torch.set_num_threads(before[0])
         cudnn.benchmark, cudnn.deterministic = before[1:]
         torch.set_default_dtype(default_dtype)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    return {
-        "bnkit": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version("numpy"),
-    }
-
-
-def machine(device: str) -> Mapping[str, Any]:
-    """Return what a trial ran on."""
-    return {
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "accelerator": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
-    }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

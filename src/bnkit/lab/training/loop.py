@@ -12,6 +12,7 @@ from bnkit.lab.training.batches import Split, grouped_batches
 from bnkit.lab.training.computation import Computation
 from bnkit.lab.training.early_stopping import EarlyStopping
 from bnkit.lab.training.evaluation import Checkpoint, Loss, TrainingMeans, evaluate, untrained
+from bnkit.lab.training.full_batch import FullBatch
 from bnkit.lab.training.observer import Observer, StepPlace
 from bnkit.lab.training.optimizer_steps import OptimizerSteps
 from bnkit.lab.training.settings import TrainingSettings, batches_per_epoch
@@ -77,6 +78,7 @@ def train(
         per_epoch=per_epoch,
         observer=observer,
     )
+    full_batch = FullBatch(network, train_split, computation)
     means = TrainingMeans(per_epoch, batches_per_epoch(*cut))
     stopping = EarlyStopping(settings.early_stopping)
     validate_every = settings.validate_every or per_epoch
@@ -85,6 +87,7 @@ def train(
     observer.start()
     for place, batches in zip(_places(total, per_epoch, validate_every), groups, strict=False):
         step = place.step
+        full_batch.refresh()
         results = steps.take(place, batches)
         if results is None:
             run.diverged_step = step
