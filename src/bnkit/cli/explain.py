@@ -10,7 +10,6 @@ import typer
 from bnkit.cli.output_format import FormatOption, OutputFormat, print_text
 from bnkit.errors import ArgumentError
 
-
 DEFAULT_PAGE = Path("explain.html")
 
 

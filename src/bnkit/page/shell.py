@@ -65,6 +65,18 @@ def render_page(
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
+def render_fragment(folder: Path, template: str, **context: Any) -> str:
+    """Return a piece of HTML without a shell, for a notebook's cell; all that it shows is escaped.
+
+    Args:
+        folder: where the template lies; shared ones are found beside it.
+        template: its name.
+        context: what it shows.
+    """
+    text = _environment(folder).get_template(template).render(**context)
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
 def write_page(page: str, path: Path, *, what: str = "page") -> Path:
     """Write a page; a reader of `path` never sees half of it.
 

@@ -16,7 +16,7 @@ const charts = (() => {
     const span = high - low;
     if (!(span > 0)) return [low];
     const power = 10 ** Math.floor(Math.log10(span / count));
-    const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => span / size <= count + 0.5);
+    const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => span / size <= count + 1);
     const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
     return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
   }
@@ -56,7 +56,7 @@ const charts = (() => {
     const most = Math.max(...counts);
     const range = widen(edges[0], edges.at(-1));
     const { x, y, parts } = frame(range, [0, most * 1.05], xName, "how many",
-      ticks(...range, 3), ticks(0, most).filter(Number.isInteger));
+      ticks(...range), ticks(0, most).filter(Number.isInteger));
     const bars = counts.map((count, bin) => {
       const left = isOne ? x(edges[0]) - 6 : x(edges[bin]);
       const right = isOne ? left + 12 : x(edges[bin + 1]);
@@ -81,7 +81,7 @@ const charts = (() => {
       + `${series.length - 1} steps; ${targetName} is ${numbers.significant(target, 4)}`;
     return figure(title, alt, [...parts,
       svg("line", { class: "target", x1: LEFT, x2: WIDTH - RIGHT, y1: y(target), y2: y(target) }),
-      svg("text", { x: WIDTH - RIGHT, y: y(target) + (above ? -5 : 14), "text-anchor": "end" },
+      svg("text", { x: LEFT + 6, y: y(target) + (above ? -5 : 14) },
         `${targetName} = ${label(target)}`),
       svg("path", { class: `curve colour-${colour}`, d: path }), ...marks]);
   }

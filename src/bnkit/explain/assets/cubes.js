@@ -3,8 +3,8 @@
 // channels into the depth, positions downwards.
 const cubes = (() => {
   const { html, svg } = elements;
-  const SIDE = 20, DEPTH_X = 10, DEPTH_Y = 8;
-  const MOST = 6;
+  const SIDE = 18, DEPTH_X = 13, DEPTH_Y = 9;
+  const MOST = 6, MOST_POSITIONS = 9;
 
   // The part of an axis that is drawn: at most 6 places, the chosen one among them.
   function window(size, chosen) {
@@ -17,7 +17,7 @@ const cubes = (() => {
   function picture(title, shape, chosen, isMarked) {
     const [N, C, H, W] = shape;
     const examples = window(N, chosen.example), channels = window(C, chosen.channel);
-    const positions = Math.min(H * W, MOST);
+    const positions = Math.min(H * W, MOST_POSITIONS);
     const width = examples.length * SIDE + channels.length * DEPTH_X;
     const height = positions * SIDE + channels.length * DEPTH_Y;
     const parts = [];
@@ -40,7 +40,7 @@ const cubes = (() => {
     const marked = examples.reduce((all, n) => all + channels.filter((c) => isMarked(n, c)).length, 0);
     return html("figure", { class: "cubes" }, html("figcaption", {}, title),
       svg("svg", { viewBox: `-40 -12 ${width + 46} ${height + 32}`, role: "img",
-                   style: `width: ${(width + 46) * 1.2}px`,
+                   style: `width: ${(width + 46) * 1.35}px`,
                    "aria-label": `${title}: ${marked} of ${examples.length * channels.length} drawn columns of cubes are marked` },
       parts, words));
   }
@@ -55,5 +55,5 @@ const cubes = (() => {
     ];
   }
 
-  return { picture, MOST };
+  return { picture, MOST, MOST_POSITIONS };
 })();

@@ -118,13 +118,15 @@ const demonstrations = (() => {
       rows.push([name, over, String(found.count), String(found.size), short(found.mean[set]), short(found.variance[set]),
                  short(found.normalized[at])]);
     }
-    const places = [["examples", state.shape[0]], ["channels", C], ["positions", H * W]].filter(([, size]) => size > cubes.MOST);
+    const places = [["examples", state.shape[0], cubes.MOST], ["channels", C, cubes.MOST],
+                    ["positions", H * W, cubes.MOST_POSITIONS]].filter(([, size, most]) => size > most);
     replace("cubes", pictures);
     replace("axes-table",
       places.length ? html("p", { class: "note" },
-        `Drawn are ${cubes.MOST} of ${places.map(([what, size]) => `${size} ${what}`).join(", and of ")}; the table counts all.`) : null,
+        `Drawn are ${places.map(([what, size, most]) => `${most} of ${size} ${what}`).join(", ")}; the table counts all.`) : null,
       table("The four norms on this batch", ["", "averages over", "means", "values in each", "mean of the marked", "variance",
-        "first x_hat of the marked"], rows, "stats"),
+        "first x_hat"], rows, "stats axes"),
+      html("p", { class: "note" }, "Group norm with 1 group is layer norm; with as many groups as channels it is instance norm."),
       H * W === 1 ? html("p", { class: "note" },
         "With one position, instance norm has one value in each set, and all its outputs are 0: torch refuses it.") : null);
   }

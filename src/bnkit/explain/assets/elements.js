@@ -61,8 +61,7 @@ const elements = (() => {
     const note = extent.isWhole ? null : html("p", { class: "note" },
       `Shown are ${extent.examples} of ${shape[0]} examples, ${extent.rows} × ${extent.columns} of `
       + `${shape[2]} × ${shape[3]} positions; every value was computed.`);
-    return [html("div", { class: "blocks scroll", tabindex: extent.columns > 6 ? "0" : null,
-                          role: "group", "aria-label": label }, pieces), note];
+    return [html("div", { class: "blocks scroll", role: "group", "aria-label": label }, pieces), note];
   }
 
   // The values of one channel with decimals in common, each a number of the quantity `name`.
@@ -151,6 +150,18 @@ const elements = (() => {
     }
   }
 
+  // What scrolls sideways must be reached by keyboard too, and only that is a stop of the Tab key.
+  function reachScrolls() {
+    document.querySelectorAll(".scroll, .block").forEach((place) => {
+      const name = place.getAttribute("aria-label") ?? place.querySelector("caption")?.textContent ?? "Numbers";
+      const isWide = place.scrollWidth > place.clientWidth;
+      for (const [key, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": name })) {
+        if (isWide) place.setAttribute(key, value);
+        else if (key === "tabindex") place.removeAttribute(key);
+      }
+    });
+  }
+
   const sumText = (texts) => {
     const most = 6;
     const signed = texts.map((text) => (text.startsWith("-") ? `(${text})` : text));
@@ -160,5 +171,5 @@ const elements = (() => {
   const inBrackets = (text) => (text.startsWith("-") ? `(${text})` : text);
 
   return { html, svg, number, table, shownRows, visibleExtent, flatIndex, blocks, numberBlocks,
-           channelIndices, placeOf, explainNumbers, replace, derivations, sumText, inBrackets };
+           channelIndices, placeOf, reachScrolls, explainNumbers, replace, derivations, sumText, inBrackets };
 })();

@@ -145,6 +145,7 @@
     demonstrations.alone(state, trained, now, steps, names);
     demonstrations.axes(state);
     demonstrations.sigmoid(state, trained);
+    elements.reachScrolls();
     drawn += 1;
     document.documentElement.dataset.drawn = drawn;
   }
@@ -203,6 +204,7 @@
       byId("pasted").value = batchText.write(state);
       byId("pasted-error").textContent = "";
     });
+    addEventListener("resize", elements.reachScrolls);
     elements.explainNumbers(document.body, (text) => { byId("spoken").textContent = text; });
   }
 
