@@ -139,29 +139,13 @@ def _probe_rows(step: int, epoch: int, place: int, left: float, wave: float) -> 
         for key, offset in (("15", -1.0), ("50", 0.0), ("85", 1.0)):
             value = offset * (1 + depth / 3) + (2 - 1.8 * place) * (1 - left) + wave
             yield step, epoch, "activation percentile", layer, key, value, ""
-        yield (
-            step,
-            epoch,
-            "gradient norm",
-            layer,
-            None,
-            (1 + place) * 0.3**depth * (0.05 + left),
-            "",
-        )
+        yield step, epoch, "gradient norm", layer, None, (1 + place) * 0.3**depth * (0.05 + left), ""
         for key in ("mean", "std", "wasserstein"):
             yield step, epoch, "distribution shift", layer, key, abs(wave) + 0.1 * depth, ""
         cosine = math.nan if epoch == 3 else 0.9 - 0.2 * depth * left
         yield step, epoch, "gradient cosine", layer, None, cosine, ""
     for key in ("0.5", "1", "2", "4"):
-        yield (
-            step,
-            epoch,
-            "loss along gradient",
-            None,
-            key,
-            left * 2 + float(key) * (0.3 - 0.2 * place),
-            "nat",
-        )
+        yield step, epoch, "loss along gradient", None, key, left * 2 + float(key) * (0.3 - 0.2 * place), "nat"
     yield step, epoch, "effective smoothness", None, None, 3 - 2 * place + left, ""
     for key, factor in (("3,4,1,0", 0.2), ("3,8,1,0", -0.4)):
         yield step, epoch, "weight", "features.3", key, factor * (1 - left) + wave / 5, ""
