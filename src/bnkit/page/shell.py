@@ -91,6 +91,12 @@ def write_page(page: str, path: Path, *, what: str = "page") -> Path:
     Raises:
         StoreError: the file cannot be written; what stood there is untouched.
     """
+    if path.is_dir():
+        raise StoreError(
+            f"cannot write the {what} to {path}, which is a folder",
+            required="the path of a file",
+            remedy="Name a file in it, such as page.html",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, page)
