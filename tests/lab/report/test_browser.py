@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from bnkit.lab.report import write_report
+from helpers.browser import open_page as open_file
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
-]
-# Besides what a headless container needs: no request of the browser's own.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = pytest.mark.slow
 
 GRID = [{"training.optimizer.lr": rate} for rate in (0.01, 0.1)]
 HOSTILE = (
@@ -32,33 +15,11 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        found = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
-
-
 def open_page(browser, path, **options):
     """Return a page with every figure drawn, and what it logged and asked for."""
-    page = browser.new_page(**options)
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith(("data:", "blob:")) or request.url == path.as_uri()
-            else complaints.append(request.url)
-        ),
-    )
-    page.goto(path.as_uri())
-    for plot in page.locator(".plot").all():
-        plot.scroll_into_view_if_needed()
-        plot.locator(".main-svg").first.wait_for()
-    return page, complaints
+    opened = open_file(browser, path, **options)
+    opened.draw_all(".plot", ".main-svg")
+    return opened.page, opened.complaints
 
 
 @pytest.mark.parametrize("width", [360, 1200])

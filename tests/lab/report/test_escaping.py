@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from bnkit.lab.report.embed import json_for_script
 from bnkit.lab.report.page import render_page
+from bnkit.page.embed import json_for_script
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -39,7 +39,7 @@ def test_every_text_of_a_study_is_shown_as_it_is(text, make_study, make_verdict,
     trials = [replace(trial, versions={text: text}, machine={text: text}) for trial in study.trials]
     study = replace(study, trials=trials, command=text)
     page = parse_page(render_page(study))
-    assert len(page.all("script")) == 3
+    assert len(page.all("script")) == 4
     assert not page.all("img")
     assert not [name for item in page.all("*") for name in item.attributes if name[:2] == "on"]
     for tag in ("h1", "title", "h3"):

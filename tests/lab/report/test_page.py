@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from bnkit.lab.report.embed import script_hash
 from bnkit.lab.report.page import render_page
+from bnkit.page.embed import script_hash
 
 # Elements that make a browser fetch something, and the attribute that says what.
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -196,7 +196,7 @@ def test_security_policy_names_exactly_the_scripts(make_study, parse_page):
     (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     hashes = re.findall(r"'sha256-[^']+'", policy.attributes["content"])
     sources = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
-    assert len(sources) == 2
+    assert len(sources) == 3
     assert hashes == [script_hash(source) for source in sources]
     assert "default-src 'none'" in policy.attributes["content"]
     assert "script-src 'unsafe-inline'" not in policy.attributes["content"]
