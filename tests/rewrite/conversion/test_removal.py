@@ -392,3 +392,62 @@ def test_what_runs_when_a_layer_is_called_is_never_stripped() -> None:
         remove(replaced, IMAGES)
     with pytest.raises(RewriteError, match="0: is a ActivatesWhenCalled"):
         remove(nn.Sequential(ActivatesWhenCalled(3)), IMAGES)
+
+
+def three_norms() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for features in (3, 4, 4):
+        layers += [nn.Conv2d(features, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("layers", ["4", ["4"], "[4]"])
+def test_some_batch_norms_are_removed_and_the_others_stay(layers: str | list[str]) -> None:
+    model = three_norms()
+    rewrite = remove(model, IMAGES, layers=layers)
+    kept = [type(rewrite.model[index]) for index in (1, 4, 7)]
+    assert kept == [nn.BatchNorm2d, nn.Identity, nn.BatchNorm2d]
+    # The layer that fed the removed one alone gets a bias.
+    assert [rewrite.model[index].bias is not None for index in (0, 3, 6)] == [False, True, False]
+    expected = copy.deepcopy(model)
+    expected[4] = nn.Identity()
+    x = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(rewrite.model.train()(x), expected.train()(x), rtol=0, atol=0)
+    assert repr(rewrite.undo()) == repr(model)
+
+
+def test_the_scale_of_those_that_are_removed_is_folded() -> None:
+    model = three_norms()
+    draw([model[index] for index in (1, 4, 7)])
+    rewrite = remove(model, IMAGES, layers=["1", "7"], fold_scale=True)
+    assert {change.path for change in rewrite.changes} == {"0", "1", "6", "7"}
+    assert isinstance(rewrite.model[4], nn.BatchNorm2d)
+    expected = copy.deepcopy(model).eval()(IMAGES)
+    torch.testing.assert_close(rewrite.model.eval()(IMAGES), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pattern_that_names_no_batch_norm_is_refused() -> None:
+    with pytest.raises(RewriteError, match="the pattern '0' names no batch norm"):
+        remove(three_norms(), IMAGES, layers="0")
+
+
+def test_a_shared_batch_norm_is_removed_from_each_of_its_places() -> None:
+    rewrite = remove(Shared(), torch.randn(5, 3), layers="again")
+    assert isinstance(rewrite.model.norm, nn.Identity)
+    assert isinstance(rewrite.model.again, nn.Identity)
+
+
+def test_one_that_a_list_holds_beside_its_module_is_refused_though_others_stay() -> None:
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+            self.held = [self.first]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.held[0](x))
+
+    with pytest.raises(RewriteError, match="still runs a batch norm"):
+        remove(Listed(), torch.randn(5, 3), layers="first")
+    remove(Listed(), torch.randn(5, 3), layers="second")
