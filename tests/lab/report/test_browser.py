@@ -28,7 +28,7 @@ def result(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(browser, result):
-    """The report in a window of 1,200 pixels, all figures drawn; tests put back what they choose."""
+    """The report in a window of 1,200 pixels, all figures drawn; tests put back what they set."""
     page = open_page(browser, result.report_path, viewport={"width": 1200, "height": 900})
     page.draw_all(".plot-frame:visible .plot", DRAWN)
     yield page
