@@ -66,7 +66,7 @@ def render_page(
 
 
 def render_fragment(folder: Path, template: str, **context: Any) -> str:
-    """Return a part of a page, such as a notebook shows; everything that is shown is escaped.
+    """Return a piece of HTML without a shell, for a notebook's cell; all that it shows is escaped.
 
     Args:
         folder: where the template lies; shared ones are found beside it.
@@ -91,6 +91,12 @@ def write_page(page: str, path: Path, *, what: str = "page") -> Path:
     Raises:
         StoreError: the file cannot be written; what stood there is untouched.
     """
+    if path.is_dir():
+        raise StoreError(
+            f"cannot write the {what} to {path}, which is a folder",
+            required="the path of a file",
+            remedy="Name a file in it, such as page.html",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, page)
