@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "inspection",
     },
     "lab.report": {"lab.store", "page"},
+    "lab.study_pages": {"lab.data", "lab.report", "lab.store", "lab.study", "page"},
     "lab": {"lab", "page"},
     "cli": {""},
     "__main__": {"cli"},

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct1d as BatchNormAct1d
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
+    from bnkit.layers.noisy_batch_norm import NoisyBatchNorm1d as NoisyBatchNorm1d
+    from bnkit.layers.noisy_batch_norm import NoisyBatchNorm2d as NoisyBatchNorm2d
+    from bnkit.layers.noisy_batch_norm import NoisyBatchNorm3d as NoisyBatchNorm3d
     from bnkit.rewrite.acceleration.acceleration import accelerate as accelerate
     from bnkit.rewrite.conversion.conversion import convert as convert
     from bnkit.rewrite.conversion.insertion import insert as insert
@@ -46,6 +49,9 @@ __getattr__, __dir__ = attach(
         "BatchNormAct1d": "bnkit.layers.batch_norm_act",
         "BatchNormAct2d": "bnkit.layers.batch_norm_act",
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
+        "NoisyBatchNorm1d": "bnkit.layers.noisy_batch_norm",
+        "NoisyBatchNorm2d": "bnkit.layers.noisy_batch_norm",
+        "NoisyBatchNorm3d": "bnkit.layers.noisy_batch_norm",
         "BnkitError": "bnkit.errors",
         "accelerate": "bnkit.rewrite.acceleration.acceleration",
         "adapt": "bnkit.rewrite.statistics.adaptation",

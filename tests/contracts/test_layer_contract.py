@@ -6,7 +6,7 @@ import copy
 import inspect
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -23,15 +23,31 @@ LAYERS = (
     (bnkit.BatchNorm2d, nn.BatchNorm2d, ((4, 3, 5, 6),)),
     (bnkit.BatchNorm3d, nn.BatchNorm3d, ((4, 3, 2, 3, 5),)),
 )
+
+
+class QuietNoisyBatchNorm2d(bnkit.NoisyBatchNorm2d):
+    """Without its noise it is all that the others are; its draws are in its own tests."""
+
+    adds_noise = False
+
+
+# Layers that have options of their own, so that they neither look like torch's nor are named so.
+RELATED = ((QuietNoisyBatchNorm2d, nn.BatchNorm2d, ((4, 3, 5, 6),)),)
 KERNELS = ("auto", "reference", "numba")
 
 Pair = tuple[nn.Module, nn.Module]
 
-every_layer = pytest.mark.parametrize(
-    ("ours", "torchs", "shape"),
-    [(own, torch_own, shape) for own, torch_own, shapes in LAYERS for shape in shapes],
-    ids=lambda value: getattr(value, "__name__", str(value)),
-)
+
+def each_of(layers: Iterable[tuple[Any, Any, tuple[tuple[int, ...], ...]]]) -> Any:
+    return pytest.mark.parametrize(
+        ("ours", "torchs", "shape"),
+        [(own, torch_own, shape) for own, torch_own, shapes in layers for shape in shapes],
+        ids=lambda value: getattr(value, "__name__", str(value)),
+    )
+
+
+every_layer = each_of(LAYERS)
+every_layer_and_relative = each_of((*LAYERS, *RELATED))
 # The options that decide what a layer normalizes with and what it keeps.
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -94,7 +110,7 @@ def assert_same_step(pair: Pair, x: Tensor) -> None:
         torch.testing.assert_close(own, torch_own, rtol=16 * eps, atol=16 * eps * m**0.5)
 
 
-@every_layer
+@every_layer_and_relative
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 def test_every_state_of_tracking_and_mode(
@@ -213,7 +229,7 @@ def test_every_dtype(
     assert_same_state(pair)
 
 
-@every_layer
+@every_layer_and_relative
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 def test_an_empty_batch_and_empty_axes(
     ours: Any, torchs: Any, shape: tuple[int, ...], training: bool
@@ -227,7 +243,7 @@ def test_an_empty_batch_and_empty_axes(
     assert_same_state(pair)
 
 
-@every_layer
+@every_layer_and_relative
 def test_the_state_dictionary_goes_both_ways(
     ours: Any, torchs: Any, shape: tuple[int, ...]
 ) -> None:
@@ -241,7 +257,7 @@ def test_the_state_dictionary_goes_both_ways(
         )
 
 
-@every_layer
+@every_layer_and_relative
 def test_a_checkpoint_from_before_the_counter_loads(
     ours: Any, torchs: Any, shape: tuple[int, ...]
 ) -> None:
@@ -253,7 +269,7 @@ def test_a_checkpoint_from_before_the_counter_loads(
     assert layer.num_batches_tracked.item() == 0
 
 
-@every_layer
+@every_layer_and_relative
 def test_copies_and_pickles_are_the_same_layer(
     ours: Any, torchs: Any, shape: tuple[int, ...]
 ) -> None:
@@ -305,7 +321,7 @@ def test_gradcheck_and_gradgradcheck(ours: Any, torchs: Any, shape: tuple[int, .
     assert torch.autograd.gradgradcheck(layer, (x,))
 
 
-@every_layer
+@every_layer_and_relative
 def test_functional_call_takes_other_parameters(
     ours: Any, torchs: Any, shape: tuple[int, ...]
 ) -> None:
@@ -317,7 +333,7 @@ def test_functional_call_takes_other_parameters(
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
 
 
-@every_layer
+@every_layer_and_relative
 def test_moving_to_another_dtype_and_device_keeps_the_class(
     ours: Any, torchs: Any, shape: tuple[int, ...]
 ) -> None:

@@ -30,6 +30,8 @@ ARGUMENTS = [
 # `make browser` puts axe-core (MPL-2.0) there; BNKIT_AXE names another copy of its axe.min.js.
 AXE = ROOT / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 GRAVE = ("serious", "critical")
+# Far beyond what is waited for on an idle machine.
+TIMEOUT_MS = 60_000
 # What Chromium tells of its own speed where it draws three dimensions without a graphics card.
 HINTS = ("GL Driver Message", "Canvas2D: Multiple readback operations")
 
@@ -50,7 +52,7 @@ class Opened:
         """Scroll to every element of `selector` and wait until it holds `drawn`."""
         for place in self.page.locator(selector).all():
             place.scroll_into_view_if_needed()
-            place.locator(drawn).first.wait_for(state="attached", timeout=10_000)
+            place.locator(drawn).first.wait_for(state="attached", timeout=TIMEOUT_MS)
 
     def grave_findings(self) -> list[str]:
         """Return what axe-core finds serious or critical; skip where it is not installed."""
@@ -89,7 +91,7 @@ def open_page(browser: Any, path: Path, **options: Any) -> Opened:
     Complaints are what the console shows, scripts that fail, and every request but for the file.
     """
     opened = Opened(browser.new_page(**options))
-    opened.page.set_default_timeout(10_000)
+    opened.page.set_default_timeout(TIMEOUT_MS)
 
     def on_request(request: Any) -> None:
         if not request.url.startswith(("data:", "blob:")) and request.url != path.as_uri():

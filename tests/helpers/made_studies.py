@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def write_store(
     rates: Sequence[float] = (0.01, 0.1),
     diverged: Sequence[tuple[str, float, int]] = (("none", 0.1, 1),),
 ) -> Path:
-    """Write a study's folder: two arms, a grid of learning rates, losses and every probe.
+    """Write a study's folder: two arms, a grid of learning rates, every probe at the first rate.
 
     Args:
         diverged: arm, learning rate, seed of the trials that diverged, halfway.
@@ -77,7 +77,7 @@ def write_store(
             for seed in seeds:
                 end = epochs * 50 // 2 if (arm, rate, seed) in diverged else None
                 name = f"trial-{arm}-{rate}-{seed}"
-                rows = list(_rows(place, rate, seed, epochs, end))
+                rows = list(_rows(place, rate, seed, epochs, end, has_probes=rate == rates[0]))
                 write_trial(folder, name, arm, {"training.optimizer.lr": rate}, seed, rows, end)
     return folder
 
@@ -90,7 +90,7 @@ def write_trial(
     seed: int,
     rows: Sequence[Row],
     diverged_step: int | None = None,
-    **changes: Any,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one trial's folder, with what the schema names and nothing else."""
     place = folder / "trials" / name
@@ -107,13 +107,15 @@ def write_trial(
         "versions": {"torch": "2.13.0"},
         "machine": {"cpu": "two cores"},
     }
-    (place / "trial.json").write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    (place / "trial.json").write_text(json.dumps({**record, **(changes or {})}), encoding="utf-8")
     frame = pl.DataFrame(list(rows), schema=METRIC_SCHEMA, orient="row")
     frame.write_parquet(place / "metrics.parquet")
     return place
 
 
-def _rows(place: int, rate: float, seed: int, epochs: int, end: int | None) -> Iterator[Row]:
+def _rows(
+    place: int, rate: float, seed: int, epochs: int, end: int | None, *, has_probes: bool
+) -> Iterator[Row]:
     for epoch in range(epochs + 1):
         step = 50 * epoch
         if end is not None and step > end:
@@ -125,8 +127,9 @@ def _rows(place: int, rate: float, seed: int, epochs: int, end: int | None) -> I
         yield step, epoch, "test loss", None, None, loss * 1.1, "nat"
         yield step, epoch, "train accuracy", None, None, 0.98 - 0.88 * left, "share"
         yield step, epoch, "test accuracy", None, None, 0.96 - 0.86 * left + wave / 9, "share"
-        yield from _probe_rows(step, epoch, place, left, wave)
-    if end is None:
+        if has_probes:
+            yield from _probe_rows(step, epoch, place, left, wave)
+    if end is None and has_probes:
         step = 50 * epochs
         for x in range(-4, 5):
             for y in range(-4, 5):
@@ -139,13 +142,29 @@ def _probe_rows(step: int, epoch: int, place: int, left: float, wave: float) -> 
         for key, offset in (("15", -1.0), ("50", 0.0), ("85", 1.0)):
             value = offset * (1 + depth / 3) + (2 - 1.8 * place) * (1 - left) + wave
             yield step, epoch, "activation percentile", layer, key, value, ""
-        yield step, epoch, "gradient norm", layer, None, (1 + place) * 0.3**depth * (0.05 + left), ""
+        yield (
+            step,
+            epoch,
+            "gradient norm",
+            layer,
+            None,
+            (1 + place) * 0.3**depth * (0.05 + left),
+            "",
+        )
         for key in ("mean", "std", "wasserstein"):
             yield step, epoch, "distribution shift", layer, key, abs(wave) + 0.1 * depth, ""
         cosine = math.nan if epoch == 3 else 0.9 - 0.2 * depth * left
         yield step, epoch, "gradient cosine", layer, None, cosine, ""
     for key in ("0.5", "1", "2", "4"):
-        yield step, epoch, "loss along gradient", None, key, left * 2 + float(key) * (0.3 - 0.2 * place), "nat"
+        yield (
+            step,
+            epoch,
+            "loss along gradient",
+            None,
+            key,
+            left * 2 + float(key) * (0.3 - 0.2 * place),
+            "nat",
+        )
     yield step, epoch, "effective smoothness", None, None, 3 - 2 * place + left, ""
     for key, factor in (("3,4,1,0", 0.2), ("3,8,1,0", -0.4)):
         yield step, epoch, "weight", "features.3", key, factor * (1 - left) + wave / 5, ""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from bnkit.layers.batch_norm_act import BatchNormAct1d as BatchNormAct1d
     from bnkit.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
     from bnkit.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
+    from bnkit.layers.noisy_batch_norm import NoisyBatchNorm1d as NoisyBatchNorm1d
+    from bnkit.layers.noisy_batch_norm import NoisyBatchNorm2d as NoisyBatchNorm2d
+    from bnkit.layers.noisy_batch_norm import NoisyBatchNorm3d as NoisyBatchNorm3d
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -21,5 +24,8 @@ __getattr__, __dir__ = attach(
         "BatchNormAct1d": "bnkit.layers.batch_norm_act",
         "BatchNormAct2d": "bnkit.layers.batch_norm_act",
         "BatchNormAct3d": "bnkit.layers.batch_norm_act",
+        "NoisyBatchNorm1d": "bnkit.layers.noisy_batch_norm",
+        "NoisyBatchNorm2d": "bnkit.layers.noisy_batch_norm",
+        "NoisyBatchNorm3d": "bnkit.layers.noisy_batch_norm",
     },
 )

@@ -14,8 +14,15 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 
 def json_for_script(content: Any) -> str:
     """Return JSON that is safe inside a script element; values that are not finite become null."""
-    text = json.dumps(_finite(content), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = _dumps(content)
+    except ValueError:
+        text = _dumps(_finite(content))
     return text.translate(_ESCAPES)
+
+
+def _dumps(content: Any) -> str:
+    return json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 def script_hash(source: str) -> str:

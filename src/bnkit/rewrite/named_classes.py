@@ -25,6 +25,7 @@ _CLASSES: dict[str, str] = {
     "bnkit-1d": "bnkit.rewrite.acceleration.layer_classes:bnkits_1d",
     "bnkit-2d": "bnkit.rewrite.acceleration.layer_classes:bnkits_2d",
     "bnkit-3d": "bnkit.rewrite.acceleration.layer_classes:bnkits_3d",
+    "noisy": "bnkit.rewrite.acceleration.layer_classes:noisy",
     "torch-1d": "bnkit.rewrite.acceleration.layer_classes:torchs_1d",
     "torch-2d": "bnkit.rewrite.acceleration.layer_classes:torchs_2d",
     "torch-3d": "bnkit.rewrite.acceleration.layer_classes:torchs_3d",

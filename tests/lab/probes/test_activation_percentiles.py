@@ -17,13 +17,14 @@ from bnkit.lab.training import Computation, Split
 
 IMAGES = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
 
+HELD_OUT = SplitExamples(Split(IMAGES, torch.zeros(40, dtype=torch.int64)), batch_size=7)
+
 
 def recorded(model: nn.Module, **options: object) -> dict[tuple[str | None, str | None], float]:
     probe = ActivationPercentiles(**options)
     probe.prepare(model)
     objective = ClassifierObjective(nn.functional.cross_entropy, Computation())
-    held_out = SplitExamples(Split(IMAGES, torch.zeros(40, dtype=torch.int64)))
-    session = Session(model, [probe], objective, held_out=held_out)
+    session = Session(model, [probe], objective, held_out=HELD_OUT)
     session.start()
     return {(row.layer, row.key): row.value for row in session.rows}
 
@@ -33,8 +34,9 @@ def test_equals_numpy_in_eval_mode() -> None:
     model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Sigmoid(), nn.Dropout())
     model(IMAGES)  # running statistics that differ from the batch's
     found = recorded(model, examples=30)
+    chosen = torch.cat([images for images, _ in HELD_OUT.batches(30)])
     with torch.no_grad():
-        outputs = model[:3].eval()(IMAGES[:30]).numpy()
+        outputs = model[:3].eval()(chosen).numpy()
     expected = np.percentile(outputs, [15, 50, 85])
     keys = [("2", "15"), ("2", "50"), ("2", "85")]
     assert [found[key] for key in keys] == pytest.approx(expected, abs=1e-6)

@@ -50,7 +50,7 @@ def network() -> nn.Module:
         Noisy(),
         nn.Conv2d(4, 4, 3),
         nn.BatchNorm2d(4),
-        nn.ReLU(),
+        nn.Tanh(),
         nn.Flatten(),
         nn.Dropout(0.3),
         nn.Linear(16, CLASSES),

@@ -43,6 +43,7 @@ def test_equals_plain_torch_batch_by_batch() -> None:
     model, held_out = network(), data(60, 1, 5, 5)
     model(held_out.images * 2 + 1)  # running statistics unlike the images'
     measured = found(model.train(), held_out, [1, 4, 12])
+    images, labels = next(SplitExamples(held_out).batches())
     for size in (1, 4, 12):
         generator = torch.Generator().manual_seed(0)
         classes = {True: [], False: []}
@@ -53,10 +54,10 @@ def test_equals_plain_torch_batch_by_batch() -> None:
                 row = torch.empty(60, dtype=torch.int64)
                 for start in range(0, 60, size):
                     index = order[start : start + size]
-                    row[index] = plain(held_out.images[index]).argmax(1)
+                    row[index] = plain(images[index]).argmax(1)
                 rows.append(row)
         accuracy = {
-            mode: sum((row == held_out.labels).double().mean().item() for row in rows) / 2
+            mode: sum((row == labels).double().mean().item() for row in rows) / 2
             for mode, rows in classes.items()
         }
         changed = {
@@ -104,6 +105,13 @@ def test_one_value_per_channel_has_no_accuracy() -> None:
 def test_sizes_above_the_number_of_images_are_not_recorded() -> None:
     keys = {key for _, key in found(network(), data(60, 1, 5, 5), [4, 64], examples=10)}
     assert keys == {"4"}
+
+
+def test_dropout_is_no_company() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(25, 3)).double()
+    measured = found(model, data(40, 1, 5, 5), [4])
+    assert measured["train-mode changed predictions", "4"] == 0
+    assert measured["accuracy lost in train mode", "4"] == 0
 
 
 def test_frozen_layers_stay_frozen() -> None:

@@ -12,7 +12,7 @@ from bnkit.lab.report.claimed_region import claimed_region
 from bnkit.lab.report.page import render_page
 from bnkit.lab.result_text import result_text
 from bnkit.lab.store import StoredStudy
-from bnkit.lab.study.claim_keys import KINDS_OF_LARGEST_USABLE, OF_KIND, OF_READING, kinds_of
+from bnkit.lab.study.claim_keys import KINDS_OF_RATIOS, OF_KIND, OF_READING, kinds_of
 from claim_trials import Trials, claim
 
 RATE = "training.optimizer.lr"
@@ -125,7 +125,7 @@ def test_a_verdict_of_before_there_were_readings_names_its_metric(make_study, ma
     assert "difference +0.068" in result_text(study)
 
 
-@pytest.mark.parametrize("kind", KINDS_OF_LARGEST_USABLE)
+@pytest.mark.parametrize("kind", KINDS_OF_RATIOS)
 def test_the_region_of_a_rate_begins_at_one(kind):
     content = {"kind": kind, "reading": "largest-usable", "factor": 2.0}
     region = claimed_region(content)
@@ -154,3 +154,13 @@ def test_curves_of_layers_do_not_disturb_a_claim_about_the_whole():
     layered = study.metrics.with_columns(layer=pl.lit("conv1"), value=pl.lit(0.0))
     both = replace(study, metrics=pl.concat([study.metrics, layered]))
     assert "conv1" not in result_text(both)
+
+
+def test_one_arm_against_a_number_says_the_number() -> None:
+    claims = [claim("higher", than=None, than_value=0.5)]
+    study = grid_study(claims)
+    (card,) = claim_cards(study.settings, study.verdicts)
+    assert card.effect_label == "Difference of test accuracy, with − 0.5"
+    assert [figures.arm for figures in card.arms] == ["with"]
+    assert "with − 0.5" in render_page(study)
+    assert "supported" in result_text(study)

@@ -14,6 +14,7 @@ from bnkit.lab.networks import build_network, named_builder
 from bnkit.lab.study.arm_names import NORMS
 from bnkit.lab.study.arms import apply_arm
 from bnkit.lab.training.full_batch import FullBatchNorm
+from bnkit.layers import BatchNormAct2d, NoisyBatchNorm2d
 from bnkit.rewrite.kept_in_eval import is_kept_class
 from source_tree import ROOT
 
@@ -76,6 +77,7 @@ KINDS: dict[str, Callable[[nn.Module], bool]] = {
     "batch": lambda layer: isinstance(layer, _BatchNorm),
     "batch-without-scale": lambda layer: isinstance(layer, _BatchNorm) and layer.weight is None,
     "full-batch": lambda layer: isinstance(layer, FullBatchNorm),
+    "noisy-batch": lambda layer: isinstance(layer, NoisyBatchNorm2d),
     "group": lambda layer: isinstance(layer, nn.GroupNorm) and layer.num_groups == 8,
     "layer": lambda layer: isinstance(layer, nn.GroupNorm) and layer.num_groups == 1,
     "instance": lambda layer: isinstance(layer, nn.InstanceNorm2d),
@@ -140,6 +142,22 @@ def test_without_scale_a_batch_norm_only_normalizes() -> None:
     assert float(out.detach().abs().max()) < 4, "γ = 3 is gone"
 
 
+def test_a_noisy_arm_is_noisy_in_training_alone_and_refuses_what_activates() -> None:
+    torch.manual_seed(0)
+    network, images = Own(), example("three-conv")
+    before = network.eval()(images)
+    rewrite = apply_arm(network, "noisy-batch", images, "own")
+    torch.testing.assert_close(network(images), before)
+    network.train()
+    assert not torch.equal(network(images), network(images))
+    assert network.norm.eps == 0.25
+    assert [change.path for change in rewrite.changes] == ["norm"]
+    network.norm = BatchNormAct2d(6)
+    with pytest.raises(NetworkError, match="norm: it activates too"):
+        apply_arm(network, "noisy-batch", images, "own")
+    assert type(network.norm) is BatchNormAct2d
+
+
 class Functional(nn.Module):
     """A registered batch norm, and one called as a function."""
 
@@ -176,3 +194,48 @@ def test_the_guide_lists_every_norm_as_the_table_does() -> None:
     guide = (ROOT / "docs" / "guides" / "study-file.md").read_text("utf-8")
     for name, entry in NORMS.items():
         assert f"| `{name}` | {entry.what} |" in guide
+
+
+def sigmoid_of(depth: int) -> nn.Module:
+    torch.manual_seed(0)
+    return named_builder("sigmoid")((1, 8, 8), 3, hidden=[6], depth=depth)
+
+
+def norms_of(network: nn.Module) -> list[bool]:
+    """Return, for each hidden layer, whether a batch norm follows it."""
+    layers = list(network)
+    return [
+        isinstance(layers[index + 1], _BatchNorm)
+        for index, layer in enumerate(layers[:-1])
+        if isinstance(layer, nn.Linear)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("depth", "share", "kept"),
+    [(8, 0.25, [2, 6]), (8, 0.5, [1, 3, 5, 7]), (3, 0.5, [0, 2]), (4, 0.01, [2]), (2, 0.8, [0, 1])],
+)
+def test_a_share_of_the_batch_norms_is_kept_evenly_spread(
+    depth: int, share: float, kept: list[int]
+) -> None:
+    images = example("sigmoid")
+    given, rewrite = sigmoid_of(depth), apply_arm(sigmoid_of(depth), "batch", images, "own", share)
+    assert norms_of(rewrite.model) == [index in kept for index in range(depth)]
+    assert len(rewrite.changes) == depth - len(kept)
+    for before, after in zip(given, rewrite.model, strict=True):
+        if isinstance(before, nn.Linear):
+            assert torch.equal(before.weight, after.weight)
+    rewrite.model.train()(images).sum().backward()
+
+
+def test_a_share_of_another_norm() -> None:
+    images = example("three-conv")
+    changed = apply_arm(built("three-conv"), "group", images, "three-conv", 0.34).model
+    kinds = [type(changed[index]) for index in (1, 4, 7)]
+    assert kinds == [nn.Identity, nn.GroupNorm, nn.Identity]
+
+
+def test_a_share_of_no_batch_norm_is_refused() -> None:
+    bare = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(NetworkError, match="no batch norm"):
+        apply_arm(bare, "batch", torch.randn(4, 1, 8, 8), "bare", 0.5)

@@ -39,6 +39,10 @@ TARGETS = [
     claim("lower", "reach", reading="epochs-to-target", target=target, where=ONE)
     for target in (0.3, 0.6, 0.8, 0.95)  # reached by nearly all trials … by few
 ]
+EQUAL = [
+    claim("higher", "smooth", reading="at-equal-loss", loss="fall"),
+    claim("which-is-better", "smooth", id="which", reading="at-equal-loss", direction="lower"),
+]
 RATES = [
     claim("higher", "", reading="largest-usable", along="lr"),
     claim("which-is-better", "", id="which", reading="largest-usable", along="lr"),
@@ -78,6 +82,27 @@ def simulate(
     return trials, frame.with_columns(layer=nothing, key=nothing, unit=nothing)
 
 
+def simulate_descents(
+    generator: np.random.Generator, seeds: int
+) -> tuple[list[TrialRecord], pl.DataFrame]:
+    """Return a study whose arms descend at different speeds through one and the same landscape."""
+    rows: list[tuple[str, int, int, str, float]] = []
+    trials = []
+    for arm, speed in (("with", 0.3), ("without", 0.1)):
+        for seed in range(seeds):
+            trials.append(TrialRecord(f"{arm}-{seed}", arm, seed, {}, {}, 10))
+            losses = 2 * np.exp(-speed * np.arange(31)) + 0.02 * generator.normal(size=31)
+            noise = 0.2 * generator.normal() + 0.3 * generator.normal(size=31)
+            smooth = (0.2 + losses) * np.exp(noise)
+            for step, (loss, value) in enumerate(zip(losses, smooth, strict=True)):
+                named = {"fall": loss, "train loss": loss, "smooth": value}
+                rows += [(trials[-1].id, step, -(-step // 10), *item) for item in named.items()]
+    columns = ("trial", "step", "epoch", "metric", "value")
+    nothing = pl.lit(None, pl.String)
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    return trials, frame.with_columns(layer=nothing, key=nothing, unit=nothing)
+
+
 def false_studies(
     claims: Sequence[ClaimSettings],
     seeds: int,
@@ -103,7 +128,7 @@ def without_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_reading_and_every_way_across_is_simulated() -> None:
-    claims = [*CURVES, *TARGETS, *RATES]
+    claims = [*CURVES, *TARGETS, *EQUAL, *RATES]
     assert {each.reading for each in claims} == set(get_args(Reading))
     assert {each.across for each in claims} == set(get_args(Across))
 
@@ -111,6 +136,19 @@ def test_every_reading_and_every_way_across_is_simulated() -> None:
 @pytest.mark.parametrize(("seeds", "studies"), [(3, 120), MORE_SEEDS])
 def test_readings_of_curves_keep_their_level(seeds: int, studies: int) -> None:
     assert false_studies(CURVES, seeds, studies) <= most_allowed(studies)
+
+
+@pytest.mark.parametrize(("seeds", "studies"), [(3, 60), (5, 40)])
+def test_equal_losses_keep_their_level_and_equal_steps_do_not(seeds: int, studies: int) -> None:
+    generator = np.random.default_rng([8, seeds])
+    at_equal_steps = [claim("lower", "smooth", reading="area")]
+    false = {"loss": 0, "steps": 0}
+    for _ in range(studies):
+        study = simulate_descents(generator, seeds)
+        for way, claims in (("loss", EQUAL), ("steps", at_equal_steps)):
+            false[way] += any(each.outcome != "inconclusive" for each in judge(claims, *study))
+    assert false["loss"] <= most_allowed(studies)
+    assert seeds < 5 or false["steps"] > most_allowed(studies)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda each: str(each.target))

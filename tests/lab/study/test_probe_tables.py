@@ -67,7 +67,7 @@ def test_a_study_records_judges_and_notes(tmp_path: Path) -> None:
         {"kind": "activation-percentiles", "when": [99]},
     ]
     claims = [{**CLAIM, "metric": "gradient norm ratio"}]
-    result = lab.run({**BASE, "probes": probes, "claims": claims}, out=tmp_path)
+    result = lab.run({**BASE, "probes": probes, "claims": claims}, out=tmp_path, workers=1)
     recorded = result.metrics.filter(metric="gradient norm")
     assert sorted(recorded["step"].unique()) == [1, 2, 3]
     assert recorded["layer"].n_unique() == 3
@@ -78,5 +78,5 @@ def test_a_study_records_judges_and_notes(tmp_path: Path) -> None:
 def test_a_layer_that_is_not_there_is_refused_before_training(tmp_path: Path) -> None:
     probes = [{"kind": "gradient-norms", "layers": "features.*"}]
     with pytest.raises(ProbeError, match=r"probe gradient-norms.*names no layer"):
-        lab.run({**BASE, "probes": probes, "claims": []}, out=tmp_path)
+        lab.run({**BASE, "probes": probes, "claims": []}, out=tmp_path, workers=1)
     assert not list(tmp_path.iterdir())

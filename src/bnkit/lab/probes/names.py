@@ -121,6 +121,136 @@ PROBES = {
         when="end",
         options={"contrast": 0.5, "brightness": 0.5, "examples": None},
     ),
+    "landscape": ProbeEntry(
+        "the loss and its gradient along the gradient of a step: variation, predictiveness, "
+        "effective smoothness",
+        "bnkit.lab.probes.landscape:Landscape",
+        (
+            RecordedMetric("loss at step", "nat"),
+            RecordedMetric("loss along gradient", "nat", ("key",)),
+            RecordedMetric("loss variation", "nat"),
+            RecordedMetric("gradient predictiveness", "", ("key",)),
+            RecordedMetric("relative gradient predictiveness", "", ("key",)),
+            RecordedMetric("gradient predictiveness cosine", "", ("key",)),
+            RecordedMetric("effective smoothness", ""),
+        ),
+        when=100,
+        options={"multiples": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)},
+    ),
+    "gradient-shift": ProbeEntry(
+        "how far a layer's gradient moves when only the layers before it take their step",
+        "bnkit.lab.probes.gradient_shift:GradientShift",
+        (
+            RecordedMetric("gradient shift", "", ("layer",)),
+            RecordedMetric("relative gradient shift", "", ("layer",)),
+            RecordedMetric("gradient cosine", "", ("layer",)),
+            RecordedMetric("mean relative gradient shift", ""),
+            RecordedMetric("mean gradient cosine", ""),
+        ),
+        when=100,
+        layers="every weight",
+    ),
+    "loss-surface": ProbeEntry(
+        "the loss on a plane through the weights, along random directions normalized by filters",
+        "bnkit.lab.probes.loss_surface:LossSurface",
+        (RecordedMetric("loss surface", "nat", ("key",)),),
+        when="end",
+        options={"span": 1.0, "points": 11, "examples": 500, "statistics": "kept", "seed": 0},
+    ),
+    "sharpness": ProbeEntry(
+        "the largest eigenvalue of the loss's Hessian",
+        "bnkit.lab.probes.sharpness:Sharpness",
+        (RecordedMetric("sharpness", ""), RecordedMetric("sharpness residual", "")),
+        when="epoch",
+        options={"iterations": 30, "tolerance": 0.001, "seed": 0},
+    ),
+    "activation-moments": ProbeEntry(
+        "mean and variance per channel of what layers receive, and how far channels' scales differ",
+        "bnkit.lab.probes.activation_moments:ActivationMoments",
+        (
+            RecordedMetric("activation mean", "", ("layer", "key")),
+            RecordedMetric("activation var", "", ("layer", "key")),
+            RecordedMetric("channel scales", "", ("layer",)),
+        ),
+        layers="input of every weight",
+        options={"per_channel": False, "examples": 1000, "channel_axis": None},
+    ),
+    "saturation": ProbeEntry(
+        "the share of saturated outputs of sigmoid and tanh, and of dead units of ReLU",
+        "bnkit.lab.probes.saturation:Saturation",
+        (
+            RecordedMetric("saturation", "share", ("layer",)),
+            RecordedMetric("dead units", "share", ("layer",)),
+        ),
+        when="checkpoint",
+        layers="output of every activation",
+        options={"examples": 1000, "channel_axis": None},
+    ),
+    "distribution-shift": ProbeEntry(
+        "how far a step moves the distribution of what layers receive, in standard deviations",
+        "bnkit.lab.probes.distribution_shift:DistributionShift",
+        (
+            RecordedMetric("distribution shift", "std", ("layer", "key")),
+            RecordedMetric("distribution shift at equal draws", "std", ("layer", "key")),
+        ),
+        when=100,
+        layers="input of every weight",
+        options={"channel_axis": None},
+    ),
+    "weight-trajectory": ProbeEntry(
+        "chosen weights and the loss after each epoch, and how jagged their path is",
+        "bnkit.lab.probes.weight_trajectory:WeightTrajectory",
+        (
+            RecordedMetric("weight", "", ("layer", "key")),
+            RecordedMetric("trajectory loss", "nat"),
+            RecordedMetric("jaggedness", ""),
+            RecordedMetric("path turning", "rad"),
+        ),
+        options={"weights": (), "examples": 1000},
+    ),
+    "train-eval-gap": ProbeEntry(
+        "loss and accuracy on training examples in training mode and in eval mode",
+        "bnkit.lab.probes.train_eval_gap:TrainEvalGap",
+        (
+            RecordedMetric("loss by mode", "nat", ("key",)),
+            RecordedMetric("loss gap between modes", "nat"),
+            RecordedMetric("accuracy by mode", "share", ("key",)),
+            RecordedMetric("accuracy gap between modes", "share"),
+        ),
+        options={"examples": 1000},
+    ),
+    "statistics-distance": ProbeEntry(
+        "how far running statistics are from those of the population",
+        "bnkit.lab.probes.statistics_distance:StatisticsDistance",
+        (
+            RecordedMetric("running mean distance", "std", ("layer",)),
+            RecordedMetric("running variance distance", "", ("layer",)),
+        ),
+        layers="every batch norm",
+        options={"examples": 1000},
+    ),
+    "pruned-accuracy": ProbeEntry(
+        "accuracy on held-out data after channels are pruned by the size of γ, by weight norm and "
+        "at random",
+        "bnkit.lab.probes.pruned_accuracy:PrunedAccuracy",
+        (
+            RecordedMetric("pruned accuracy", "share", ("key",)),
+            RecordedMetric("accuracy lost to pruning", "share", ("key",)),
+        ),
+        when="end",
+        options={
+            "amounts": (0.25, 0.5),
+            "draws": 3,
+            "scope": "layer",
+            "examples": None,
+        },
+    ),
+    "step-time": ProbeEntry(
+        "the median wall-clock time of a training step, without validation and probes",
+        "bnkit.lab.probes.step_time:StepTime",
+        (RecordedMetric("step time", "ms"),),
+        when="epoch",
+    ),
 }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from bnkit.lab.training import Computation, Loss, Split
@@ -30,7 +32,7 @@ class Examples(Protocol):
     """Examples that a probe may look at, beside those that are trained on."""
 
     def batches(self, limit: int | None = None) -> Iterator[Any]:
-        """Yield batches that hold the first `limit` examples, always the same; None: all."""
+        """Yield batches that hold `limit` examples, always the same; None: all."""
 
     def __len__(self) -> int: ...
 
@@ -62,19 +64,31 @@ class ClassifierObjective:
 
 @dataclass(frozen=True)
 class SplitExamples:
-    """A split of a study's data, in batches of (images, labels)."""
+    """A split of a study's data, in batches of (images, labels).
+
+    They come in an order drawn once for all, equal in all trials: splits are often stored class by
+    class, and neither the first examples nor a batch may be of one class alone.
+
+    Attributes:
+        split: the examples.
+        batch_size: examples per batch; the last may be smaller.
+    """
 
     split: Split
+    batch_size: int = EVALUATION_BATCH
 
     def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the first `limit` examples in their order, 256 at a time."""
-        end = len(self) if limit is None else min(limit, len(self))
-        for start in range(0, end, EVALUATION_BATCH):
-            part = slice(start, min(start + EVALUATION_BATCH, end))
+        """Yield `limit` examples, those of a smaller limit first."""
+        for part in torch.split(self._order[:limit], self.batch_size):
             yield self.split.images[part], self.split.labels[part]
 
     def __len__(self) -> int:
         return len(self.split)
+
+    @cached_property
+    def _order(self) -> Tensor:
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
+        return order.to(self.split.images.device)
 
 
 @dataclass(frozen=True)

@@ -101,10 +101,17 @@ class Probe:
         """Choose the layers; called once, on the network before an arm rewrites it.
 
         Raises:
-            ProbeError: the network has no such layer.
+            ProbeError: the network has no such layer, or both sides of one are named.
         """
         if self.layers:
             self.places = choose_places(network, self.layers)
+            paths = [place.path for place in self.places]
+            both = sorted({path for path in paths if paths.count(path) > 1})
+            if both:
+                raise ProbeError(
+                    f"layers = {self.layers!r} names input and output of {', '.join(both)}",
+                    required="one side of each layer: records name the layer alone",
+                )
 
     def places_of(self, network: nn.Module) -> list[Place]:
         """Return the chosen places that the network has: an arm may have moved a layer."""

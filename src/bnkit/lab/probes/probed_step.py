@@ -58,7 +58,7 @@ class ProbedStep:
         self._gradient = plain_gradient
         self._versions = _versions(plain_gradient or {})
         self._loss = loss
-        self._ranks = ranks or OneRank()
+        self.ranks = ranks or OneRank()
         self._is_updated = self._is_exchanged = False
 
     @property
@@ -114,11 +114,16 @@ class ProbedStep:
                 self._loss = self.loss_here()
         return self._loss
 
+    @property
+    def known_loss(self) -> float | None:
+        """The step's loss where the loop told it, or something computed it; None otherwise."""
+        return self._loss
+
     def loss_here(self) -> float:
         """Return the loss at the weights that the network has now. Cost: a forward."""
         with torch.no_grad():
             total = sum(share * loss.item() for share, loss in self._losses())
-        return self._ranks.mean([total])[0]
+        return self.ranks.mean([total])[0]
 
     def loss_and_gradient(self, names: Iterable[str] | None = None) -> tuple[float, Gradient]:
         """Return loss and gradient at the weights that the network has now.
@@ -143,14 +148,15 @@ class ProbedStep:
                     if gradient is None:
                         continue
                     summed[name] = summed[name] + gradient if name in summed else gradient
-        self._ranks.average([*summed.values()])
-        return self._ranks.mean([total])[0], summed
+        self.ranks.average([*summed.values()])
+        return self.ranks.mean([total])[0], summed
 
     def run(self) -> None:
         """Run the step's forwards at the weights that the network has now, for what watches it."""
         with torch.no_grad():
-            for batch in self._replayed():
-                self.objective.output(self.network, batch)
+            for index in range(len(self.batches)):
+                with self._replayed(index) as batch:
+                    self.objective.output(self.network, batch)
 
     @contextmanager
     def moved(self, direction: Gradient, distance: float) -> Iterator[None]:
@@ -217,23 +223,39 @@ class ProbedStep:
             self.weights = copied_parameters(self.network)
         return self.weights
 
-    def _losses(self) -> Iterator[tuple[float, Tensor]]:
-        """Yield each batch's share of the examples, and its loss."""
+    def shares(self) -> list[float]:
+        """Return each batch's share of the step's examples."""
         counts = [self.objective.examples(batch) for batch in self.batches]
         total = sum(counts) or 1
-        for count, batch in zip(counts, self._replayed(), strict=True):
+        return [1.0] if len(counts) == 1 else [count / total for count in counts]
+
+    @contextmanager
+    def batch_loss(self, index: int) -> Iterator[Tensor]:
+        """Give the loss of batch number `index` at the weights that the network has now.
+
+        Batch 0 begins with the step's buffers, another with those that the network has. A backward
+        belongs into the context: what it computes again needs the step's modes.
+        """
+        with self._replayed(index) as batch:
             loss = self.objective.loss(self.network, batch)
             refuse_no_scalar(loss)
-            yield (1.0 if len(counts) == 1 else count / total), loss
+            yield loss
 
-    def _replayed(self) -> Iterator[Any]:
-        """Yield the batches, the network and the random state as they were for each."""
+    def _losses(self) -> Iterator[tuple[float, Tensor]]:
+        """Yield each batch's share of the examples, and its loss."""
+        for index, share in enumerate(self.shares()):
+            with self.batch_loss(index) as loss:
+                yield share, loss
+
+    @contextmanager
+    def _replayed(self, index: int) -> Iterator[Any]:
+        """Give a batch, with the network and the random state as they were for it."""
         with self.start.modes(self.network):
-            self.start.restore_buffers(self.network)
-            for index, batch in enumerate(self.batches):
-                self.start.restore_random_state(index)
-                with self.start.autocast() if self.start.autocast else nullcontext():
-                    yield batch
+            if index == 0:
+                self.start.restore_buffers(self.network)
+            self.start.restore_random_state(index)
+            with self.start.autocast() if self.start.autocast else nullcontext():
+                yield self.batches[index]
 
 
 def _versions(gradient: Gradient) -> list[int]:

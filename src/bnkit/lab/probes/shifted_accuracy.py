@@ -29,7 +29,7 @@ class ShiftedAccuracy(Probe):
 
     Options:
         contrast: default 0.5. brightness: default 0.5, in standard deviations.
-        examples: how many held-out examples, from the beginning; default all.
+        examples: how many held-out examples; default all.
 
     Source: Nado et al. 2020 and Schneider et al. 2020, on statistics of the shifted data.
     """

@@ -38,7 +38,7 @@ def claimed_region(claim: Mapping[str, Any]) -> ClaimedRegion:
     above, below = (margin, math.inf), (-math.inf, -margin)
     if kind == "ratio-at-least":
         return ClaimedRegion(((claim["factor"], math.inf),), 1.0)
-    if claim.get("reading") == "largest-usable":
+    if claim.get("reading") in ("largest-usable", "at-equal-loss"):
         return _ratio_region(claim)
     if kind == "equivalent":
         return ClaimedRegion(((-margin, margin),), 0.0)

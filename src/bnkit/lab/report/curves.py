@@ -1,4 +1,4 @@
-"""Curves over seeds: a metric of one arm at one grid point, per layer and key, against the steps."""
+"""Curves over seeds: a metric of one arm at one grid point, per layer and key, along the steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import polars as pl
 
 from bnkit.lab.report.points import Recorded
 from bnkit.lab.report.students_t import half_width_factor
-from bnkit.lab.report.thinning import thin
+from bnkit.lab.report.thinning import largest, points_per_series, thin
 from bnkit.lab.report.trial_groups import grid_key
 from bnkit.lab.store.schema import TrialRecord
 
 Values = list[float | None]
+# Numbers per step of a curve, besides one per trial.
+COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,30 @@ class Curve:
 
 
 def curves_of(
-    study: Recorded, points: pl.DataFrame, limit: int, lost: pl.DataFrame | None = None
+    study: Recorded, points: pl.DataFrame, room: int, lost: pl.DataFrame | None = None
 ) -> list[Curve]:
     """Return the curves of one metric: by layer and key as they come, grid points, arms.
 
     Args:
         study: whose arms and grid points there are.
         points: rows of its `points`, all of one metric.
-        limit: about how many steps a longer curve is drawn at.
+        room: about how many numbers all curves may hold together.
         lost: likewise of what was recorded from where a trial diverged on: the mark of a trial
             that has no value before stands there.
     """
     names = ["layer", "key", "grid", "arm"]
     known = points if lost is None else pl.concat([points, lost])
-    at_steps = _over_seeds(points, names, limit)
+    at_steps = _over_seeds(points, names, room)
     trial_values = points.select(*names, "step", "seed", "value")
     groups = at_steps.partition_by(names, as_dict=True, maintain_order=True)
     singles = _by_trial(trial_values, at_steps, names)
-    ends = _last_values(points, lost)
+    ended = [trial.id for trial in study.trials if trial.diverged_step is not None]
+    ends = _last_values([lost, points], ended)
     order = {
         (grid_key(grid), arm): place
-        for place, (grid, arm) in enumerate((grid, arm) for grid in study.grids for arm in study.arms)
+        for place, (grid, arm) in enumerate(
+            (grid, arm) for grid in study.grids for arm in study.arms
+        )
     }
     grids = {grid_key(grid): grid for grid in study.grids}
     places = dict.fromkeys((layer, key) for layer, key, _, _ in _in_order(known, names))
@@ -107,7 +112,7 @@ def _in_order(points: pl.DataFrame, names: list[str]) -> list[tuple[Any, ...]]:
     return points.select(names).unique(maintain_order=True).rows()
 
 
-def _over_seeds(points: pl.DataFrame, names: list[str], limit: int) -> pl.DataFrame:
+def _over_seeds(points: pl.DataFrame, names: list[str], room: int) -> pl.DataFrame:
     value = pl.col("value")
     seeds = value.count()
     over = points.group_by(*names, "step").agg(
@@ -123,6 +128,7 @@ def _over_seeds(points: pl.DataFrame, names: list[str], limit: int) -> pl.DataFr
     over = over.with_columns(half=pl.col("half") * factor).with_columns(
         low=pl.col("mean") - pl.col("half"), high=pl.col("mean") + pl.col("half")
     )
+    limit = points_per_series(over, names, room, COLUMNS + largest(over, "seeds"))
     return thin(over, names, limit=limit, lows=("mean", "least"), highs=("mean", "most"))
 
 
@@ -135,27 +141,27 @@ def _by_trial(
     )
     found = {}
     for key, frame in kept.partition_by(names, as_dict=True).items():
-        table = frame.pivot(
-            "seed", index="step", values="value", aggregate_function="mean", sort_columns=True
-        ).sort("step")
+        table = frame.pivot("seed", index="step", values="value", aggregate_function="mean").sort(
+            "step"
+        )
         found[key] = {
-            int(name): table[name].to_list()
-            for name in table.columns
-            if name not in ("step", "null") and table[name].count()
+            seed: table[str(seed)].to_list()
+            for seed in sorted(int(name) for name in table.columns if name not in ("step", "null"))
+            if table[str(seed)].count()
         }
     return found
 
 
 def _last_values(
-    points: pl.DataFrame, lost: pl.DataFrame | None
+    frames: Sequence[pl.DataFrame | None], trials: list[str]
 ) -> dict[tuple[str, str | None, str | None], float]:
-    """Return (trial, layer, key) → the last finite value before it diverged, else from there on."""
+    """Return (trial, layer, key) → the last finite value in the last frame that has one."""
     ends: dict[tuple[str, str | None, str | None], float] = {}
-    for frame in (lost, points):
-        if frame is None:
+    for frame in frames:
+        if frame is None or not trials:
             continue
         last = (
-            frame.filter(pl.col("value").is_not_null())
+            frame.filter(pl.col("trial").is_in(trials), pl.col("value").is_not_null())
             .sort("step")
             .group_by("trial", "layer", "key")
             .agg(pl.col("value").last())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import tomli_w
 from bnkit import page as pages
 from bnkit.lab.report.answer import answer
 from bnkit.lab.report.claim_cards import claim_cards
-from bnkit.lab.report.figures import StudyFigures, figures_of
+from bnkit.lab.report.figures import figures_of
 from bnkit.lab.report.plot_data import plot_data
 from bnkit.lab.report.plotly_script import plotly_source
 from bnkit.lab.report.tables import arm_table, environment, trial_table
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 NO_STUDY = {"name": "", "title": "", "question": "", "source": ""}
 SECTIONS = (
-    ("verdicts", "Verdicts"),
-    ("curves", "Curves"),
-    ("grid", "Across the grid"),
-    ("probes", "Probes"),
-    ("arms", "Arms"),
-    ("trials", "Trials"),
-    ("settings", "Settings"),
+    [("verdicts", "Verdicts")],
+    [("arms", "Arms"), ("trials", "Trials"), ("settings", "Settings")],
 )
+FIGURE_SECTIONS = (("curves", "Curves"), ("grid", "Across the grid"), ("probes", "Probes"))
 # A longer table of trials starts folded.
 OPEN_TRIALS = 40
 
@@ -55,25 +51,18 @@ def write_report(study: StoredStudy, path: Path) -> Path:
 
 def render_page(study: StoredStudy) -> str:
     """Return the page as text that UTF-8 can write: halves of surrogate pairs become "?"."""
-    figures = figures_of(study.settings, study.trials, study.metrics, study.summaries)
-    looks = [appearance(index) for index in range(len(figures.arms))]
-    scripts = [plotly_source(), _source("plots.js"), _source("report.js")] if figures.all else []
+    context, parts = figure_parts(study)
+    before, after = SECTIONS
     return pages.render_page(
         TEMPLATES,
         "page.html",
-        sections=_sections(figures),
-        style=_source("report.css"),
-        scripts=scripts,
-        data={
-            "plots": plot_data(figures.all),
-            "arm-names": figures.arms,
-            "looks": [asdict(look) for look in looks],
-        },
+        sections=[*before, *parts.sections, *after],
+        style=parts.style,
+        scripts=parts.scripts,
+        data=parts.data,
         study={**NO_STUDY, **study.settings.get("study", {})},
         answer=answer(study.verdicts, study.trials),
         cards=claim_cards(study.settings, study.verdicts),
-        arms=list(zip(figures.arms, looks, strict=True)),
-        figures=figures,
         arm_table=arm_table(study.summaries),
         trial_table=trial_table(study.trials, study.metrics),
         diverged=sum(trial.status == "diverged" for trial in study.trials),
@@ -83,12 +72,40 @@ def render_page(study: StoredStudy) -> str:
         settings_toml=tomli_w.dumps(_without_none(study.settings)),
         versions=environment(study.trials, "versions"),
         machine=environment(study.trials, "machine"),
+        **context,
     )
 
 
-def _sections(figures: StudyFigures) -> list[tuple[str, str]]:
-    absent = {"grid": not figures.across, "probes": not figures.probes}
-    return [(name, title) for name, title in SECTIONS if not absent.get(name)]
+@dataclass(frozen=True)
+class FigureParts:
+    """What a page needs that has figures: names of sections, style, scripts, data."""
+
+    sections: list[tuple[str, str]]
+    style: str
+    scripts: list[str]
+    data: dict[str, Any]
+
+
+def figure_parts(study: StoredStudy) -> tuple[dict[str, Any], FigureParts]:
+    """Return what the templates of the figures show, and what their scripts need.
+
+    Raises:
+        MissingExtraError: plotly is not installed.
+    """
+    figures = figures_of(study.settings, study.trials, study.metrics, study.summaries)
+    looks = [appearance(index) for index in range(len(figures.arms))]
+    present = {"curves": True, "grid": figures.across, "probes": figures.probes}
+    parts = FigureParts(
+        sections=[(name, title) for name, title in FIGURE_SECTIONS if present[name]],
+        style=_source("report.css"),
+        scripts=[plotly_source(), _source("plots.js"), _source("report.js")] if figures.all else [],
+        data={
+            "plots": plot_data(figures.all),
+            "arm-names": figures.arms,
+            "looks": [asdict(look) for look in looks],
+        },
+    )
+    return {"arms": list(zip(figures.arms, looks, strict=True)), "figures": figures}, parts
 
 
 def _source(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Every recorded value beside the trial it belongs to: what all curves and figures are drawn from."""
+"""Every recorded value beside the trial it belongs to: what all figures are drawn from."""
 
 from __future__ import annotations
 
@@ -61,16 +61,20 @@ def recorded(
 
     A trial counts up to the step at which it was found to have diverged, and not from there on.
     """
-    named = metrics.join(_described(trials), on="trial")
-    named = named.join(_steps_per_epoch(named), on=["arm", "grid"])
-    before = pl.col("diverged_step").is_null() | (pl.col("step") < pl.col("diverged_step"))
-    kept = named.filter(before)
+    described = _described(trials)
+    pace = _steps_per_epoch(described, metrics)
+    named = metrics.join(described.join(pace, on=["arm", "grid"]), on="trial")
+    if described["diverged_step"].null_count() == described.height:
+        kept, lost = named, named.clear()
+    else:
+        before = pl.col("diverged_step").is_null() | (pl.col("step") < pl.col("diverged_step"))
+        kept, lost = named.filter(before), named.filter(~before)
     return Recorded(
         arms=arm_names(settings, trials),
         grids=grid_points(trials),
         trials=trials,
         points=_finite(kept),
-        lost=_finite(named.filter(~before)),
+        lost=_finite(lost),
         gaps=_gaps(kept),
     )
 
@@ -96,7 +100,7 @@ def _described(trials: Sequence[TrialRecord]) -> pl.DataFrame:
 
 def _finite(named: pl.DataFrame) -> pl.DataFrame:
     value = pl.when(pl.col("value").is_finite()).then("value")
-    return named.with_columns(value=value, unit=pl.col("unit").fill_null("")).sort("seed", "step")
+    return named.with_columns(value=value, unit=pl.col("unit").fill_null(""))
 
 
 def _gaps(kept: pl.DataFrame) -> dict[str, Gaps]:
@@ -113,7 +117,7 @@ def _gaps(kept: pl.DataFrame) -> dict[str, Gaps]:
     }
 
 
-def _steps_per_epoch(named: pl.DataFrame) -> pl.DataFrame:
+def _steps_per_epoch(described: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
     """Return the steps per epoch of each arm at each grid point.
 
     A checkpoint's epoch is step / steps per epoch, rounded up, so no checkpoint has a larger
@@ -121,6 +125,8 @@ def _steps_per_epoch(named: pl.DataFrame) -> pl.DataFrame:
     Where no trial reached a checkpoint, those of other arms stand in.
     """
     trained = pl.when(pl.col("epoch") > 0).then(pl.col("step") / pl.col("epoch"))
-    found = named.group_by("arm", "grid").agg(steps_per_epoch=trained.max())
+    of_trials = metrics.group_by("trial").agg(steps_per_epoch=trained.max())
+    named = described.join(of_trials, on="trial")
+    found = named.group_by("arm", "grid").agg(pl.col("steps_per_epoch").max())
     typical = pl.lit(found["steps_per_epoch"].median(), dtype=pl.Float64)
     return found.with_columns(pl.col("steps_per_epoch").fill_null(typical).fill_null(1.0))

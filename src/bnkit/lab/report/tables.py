@@ -85,9 +85,8 @@ def trial_table(trials: Sequence[TrialRecord], metrics: pl.DataFrame) -> TrialTa
     """Return one row per trial, in the order given."""
     ends = (
         metrics.filter(pl.col("layer").is_null(), pl.col("key").is_null())
-        .sort("step")
         .group_by("trial", "metric")
-        .agg(pl.col("value").last())
+        .agg(pl.col("value").get(pl.col("step").arg_max()))
     )
     values = {(trial, metric): value for trial, metric, value in ends.iter_rows()}
     names = ordered_metrics(ends["metric"])

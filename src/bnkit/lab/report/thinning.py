@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+FEWEST_POINTS, MOST_POINTS = 32, 400
 THINNED = (
     "Drawn at {shown:,} of {recorded:,} recorded steps: of each group of neighbouring steps "
     "those with the lowest and the highest values."
@@ -38,11 +39,9 @@ def thin(
         frame.sort(*groups, "step", nulls_last=True)
         .with_columns(group=pl.struct(groups).rle_id())
         .with_row_index("row")
-        .with_columns(
-            recorded=pl.len().over("group"), place=pl.int_range(pl.len()).over("group")
-        )
+        .with_columns(recorded=pl.len().over("group"), place=pl.int_range(pl.len()).over("group"))
     )
-    if not ordered.height or int(ordered["recorded"].max()) <= limit:  # type: ignore[arg-type]
+    if not ordered.height or largest(ordered, "recorded") <= limit:
         return ordered.drop("group", "row", "place")
     runs = max(1, limit // (len(lows) + len(highs)))
     row, first = pl.col("row"), lows[0]
@@ -58,6 +57,25 @@ def thin(
     at_end = (pl.col("place") == 0) | (pl.col("place") == pl.col("recorded") - 1)
     stays = (pl.col("recorded") <= limit) | at_end | row.is_in(chosen.implode())
     return ordered.filter(stays).drop("group", "row", "place")
+
+
+def points_per_series(frame: pl.DataFrame, groups: Sequence[str], room: int, columns: int) -> int:
+    """Return at how many steps each series can be drawn.
+
+    Args:
+        frame: one row per series and step.
+        groups: the columns that tell series apart.
+        room: about how many numbers all of them may hold together.
+        columns: numbers per series and step.
+    """
+    series = max(1, frame.select(groups).unique().height)
+    return min(MOST_POINTS, max(FEWEST_POINTS, room // (series * columns)))
+
+
+def largest(frame: pl.DataFrame, column: str) -> int:
+    """Return the largest whole number in a column; 0 if there is none."""
+    found = frame[column].max()
+    return found if isinstance(found, int) else 0
 
 
 def thinned_text(shown: int, recorded: int) -> str:

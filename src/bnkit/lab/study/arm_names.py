@@ -38,6 +38,10 @@ NORMS = {
         "before each step, in place of the batch's",
         "bnkit.lab.study.full_batch_arm:with_full_batch_statistics",
     ),
+    "noisy-batch": NormEntry(
+        "each batch norm followed by noise in training, which shifts and scales what it puts out",
+        "bnkit.lab.study.arms:with_noise",
+    ),
     "group": NormEntry(
         "group norms in their places: at most 32 groups, of two channels or more",
         "bnkit.lab.study.arms:converted",

@@ -23,14 +23,17 @@ def check_metric(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) ->
     """
     if claim.reading == "largest-usable":
         return
+    if claim.reading == "at-equal-loss":
+        _check_loss(claim, metrics)
     if claim.metric not in metrics:
         raise ValueError(
             f"claim {claim.id!r} names the metric {claim.metric!r}; recorded are "
             f"{', '.join(metrics)}. {_remedy(claim.metric, metrics)}".rstrip(". ")
         )
     per = metrics[claim.metric].per
-    for name in ("layer", "key"):
-        is_named = getattr(claim, name) is not None
+    named = {"layer": claim.layer, "key": claim.key or claim.better_key}
+    for name, value in named.items():
+        is_named = value is not None
         if is_named and name not in per:
             what = f"per {' and '.join(per)}" if per else "as one value per checkpoint"
             raise ValueError(
@@ -42,6 +45,23 @@ def check_metric(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) ->
                 f"claim {claim.id!r} must say which {name}: {claim.metric} is recorded per "
                 f"{' and '.join(per)}"
             )
+
+
+def _check_loss(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) -> None:
+    if claim.loss not in metrics:
+        raise ValueError(
+            f"claim {claim.id!r} names the loss {claim.loss!r}; recorded are "
+            f"{', '.join(metrics)}. {_remedy(claim.loss, metrics)}".rstrip(". ")
+        )
+    if per := metrics[claim.loss].per:
+        raise ValueError(
+            f"claim {claim.id!r} names the loss {claim.loss!r}, which is recorded per "
+            f"{' and '.join(per)}; it takes one with one value per step, such as 'train loss'"
+        )
+    if claim.loss == claim.metric:
+        raise ValueError(
+            f"claim {claim.id!r} compares {claim.metric!r} where it is equal; name another loss"
+        )
 
 
 def _remedy(metric: str, metrics: Iterable[str]) -> str:

@@ -127,14 +127,14 @@ def combined(claim: ClaimSettings, values: Array) -> Array:
     """Return one value per seed and checkpoint of those at the grid points.
 
     Args:
-        claim: says what across: mean, range (max − min) or deviation (n − 1); the mean of rates is
-            geometric.
+        claim: says what across: mean, range (max − min) or deviation (n − 1); the mean of rates,
+            and of values at equal losses, is geometric.
         values: shape (seeds, grid points, checkpoints).
 
     Raises:
         CannotBeTestedError: a spread of one grid point.
     """
-    if claim.reading == "largest-usable":
+    if claim.is_read_as_ratio:
         return geometric_mean(values, axis=1)
     if claim.across == "mean":
         mean: Array = values.mean(axis=1)
@@ -148,8 +148,8 @@ def combined(claim: ClaimSettings, values: Array) -> Array:
 
 
 def _mean(claim: ClaimSettings, values: Array) -> float:
-    """Return the mean over seeds, of rates the geometric one."""
-    if claim.reading == "largest-usable":
+    """Return the mean over seeds, of ratios' parts the geometric one."""
+    if claim.is_read_as_ratio:
         return float(geometric_mean(values))
     return float(values.mean())
 

@@ -14,12 +14,20 @@ Kind = Literal[
     "which-is-better",
     "trend",
 ]
-Reading = Literal["last", "best", "area", "fluctuation", "epochs-to-target", "largest-usable"]
+Reading = Literal[
+    "last",
+    "best",
+    "area",
+    "fluctuation",
+    "epochs-to-target",
+    "largest-usable",
+    "at-equal-loss",
+]
 Across = Literal["mean", "range", "deviation"]
 
 # What every claim may state.
 COMMON = ("id", "text", "kind", "metric", "better", "than", "reading", "where", "published")
-PER_LAYER = ("layer", "key")
+PER_LAYER = ("layer", "key", "better_key", "than_key")
 
 # kind → the keys it uses beside the common ones and those of its reading.
 OF_KIND: dict[Kind, tuple[str, ...]] = {
@@ -39,18 +47,21 @@ OF_READING: dict[Reading, tuple[str, ...]] = {
     "fluctuation": (*PER_LAYER, "across", "from_epoch"),
     "epochs-to-target": (*PER_LAYER, "target"),
     "largest-usable": ("along",),
+    "at-equal-loss": (*PER_LAYER, "loss"),
 }
 # Where a reading has no use for a key that its kind has, or a kind for one of its reading.
 _NOT_OF_READING: dict[str, tuple[str, ...]] = {
     "largest-usable": ("metric", "margin", "than_value"),
     "epochs-to-target": ("than_value",),
+    "at-equal-loss": ("margin", "than_value"),
 }
 _NOT_OF_KIND: dict[str, tuple[str, ...]] = {
     "at-every-checkpoint": ("at_epoch",),
     "trend": ("across",),
 }
 
-KINDS_OF_LARGEST_USABLE: tuple[Kind, ...] = ("higher", "lower", "ratio-at-least", "which-is-better")
+READINGS_OF_RATIOS: tuple[Reading, ...] = ("largest-usable", "at-equal-loss")
+KINDS_OF_RATIOS: tuple[Kind, ...] = ("higher", "lower", "ratio-at-least", "which-is-better")
 
 
 def keys_of(kind: Kind, reading: Reading) -> tuple[str, ...]:
@@ -62,6 +73,6 @@ def keys_of(kind: Kind, reading: Reading) -> tuple[str, ...]:
 
 def kinds_of(reading: Reading) -> tuple[Kind, ...]:
     """Return the kinds that can judge this reading."""
-    if reading == "largest-usable":
-        return KINDS_OF_LARGEST_USABLE
+    if reading in READINGS_OF_RATIOS:
+        return KINDS_OF_RATIOS
     return tuple(kind for kind in OF_KIND if kind != "at-every-checkpoint" or reading == "last")

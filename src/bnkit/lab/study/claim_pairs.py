@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnkit.lab.store.schema import TrialRecord
+from bnkit.lab.study.claim_equal_losses import LossesCompared, read_at_equal_loss
 from bnkit.lab.study.claim_quantity import target_words
 from bnkit.lab.study.claim_rates import (
     RatesCannotBeReadError,
@@ -70,12 +71,21 @@ def trials_of(claim: ClaimSettings, trials: Sequence[TrialRecord]) -> list[Trial
 
 
 def pair(
-    claim: ClaimSettings, trials: Sequence[TrialRecord], recorded: MetricValues
+    claim: ClaimSettings,
+    trials: Sequence[TrialRecord],
+    recorded: MetricValues,
+    losses: LossesCompared | None = None,
 ) -> PairedValues:
     """Return the values of both arms (of one, for a trend of one arm) that have a partner.
 
     A seed counts if both arms have a trial of it at every grid point and each has a value. At least
     one value must have been measured: arms that diverged throughout are not compared.
+
+    Args:
+        claim: what is claimed.
+        trials: those that it speaks of.
+        recorded: the values of its series.
+        losses: what arms are compared at, for `at-equal-loss`.
 
     Raises:
         CannotBeTestedError: there is nothing to compare.
@@ -86,7 +96,7 @@ def pair(
     used = [trial for rows in paired.values() for row in rows for trial in row]
     complete = [trial for trial in used if trial.status == "complete"]
     checkpoints = _checkpoints(claim, used, recorded)
-    readings, left_out = _read(claim, arms, paired, checkpoints, recorded)
+    readings, left_out = _read(claim, arms, paired, checkpoints, recorded, losses)
     kept = list(readings.values())
     values = np.array([[[[r.value for r in t] for t in row] for row in rows] for rows in kept])
     bounds = np.array([[[[r.bound for r in t] for t in row] for row in rows] for rows in kept])
@@ -141,6 +151,7 @@ def _read(
     paired: Mapping[int, list[list[TrialRecord]]],
     checkpoints: tuple[Checkpoint, ...],
     recorded: MetricValues,
+    losses: LossesCompared | None,
 ) -> tuple[dict[int, _Readings], list[str]]:
     """Return seed → arms × grid points × checkpoints, and why other seeds are left out."""
     kept = {}
@@ -151,6 +162,12 @@ def _read(
                 readings = [[[rate] for rate in read_rates(claim, row)] for row in rows]
             except RatesCannotBeReadError as error:
                 raise CannotBeTestedError(str(error)) from None
+        elif losses is not None:
+            both = [
+                read_at_equal_loss(better, than, recorded, losses)
+                for better, than in zip(rows[0], rows[1], strict=True)
+            ]
+            readings = [[[two[arm]] for two in both] for arm in range(len(arms))]
         else:
             readings = [
                 [[read(claim, t, c, recorded) for c in checkpoints] for t in row] for row in rows

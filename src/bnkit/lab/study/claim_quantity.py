@@ -5,12 +5,20 @@ from __future__ import annotations
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_values import Series
 
+TRAIN_LOSS = Series("train loss")
+
 _SPREADS = {"range": "range", "deviation": "standard deviation"}
 
 
 def series_of(claim: ClaimSettings) -> Series:
     """Return the recorded series that the claim speaks of."""
     return Series(claim.metric, claim.layer, claim.key)
+
+
+def all_series_of(claim: ClaimSettings) -> list[Series]:
+    """Return every recorded series that the claim's verdict depends on, its own first."""
+    own = [series_of(claim)]
+    return own if claim.reading != "at-equal-loss" else [*own, Series(claim.loss), TRAIN_LOSS]
 
 
 def quantity(claim: ClaimSettings) -> str:
@@ -25,6 +33,8 @@ def quantity(claim: ClaimSettings) -> str:
             name = f"fluctuation of {name}"
         case "epochs-to-target":
             return f"epochs until {target_words(claim)}"
+        case "at-equal-loss":
+            return f"{name} at equal {claim.loss}"
         case "largest-usable":
             return f"largest usable {claim.along}"
     if claim.across == "mean":

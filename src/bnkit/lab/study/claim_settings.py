@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bnkit.lab.study.claim_keys import Across, Kind, Reading, keys_of, kinds_of
+from bnkit.lab.study.claim_keys import READINGS_OF_RATIOS, Across, Kind, Reading, keys_of, kinds_of
 
 Direction = Literal["higher", "lower"]
 ACCURACIES = frozenset({"train accuracy", "test accuracy"})
@@ -25,13 +25,17 @@ class ClaimSettings(BaseModel):
         better, than: the arm the claim speaks for, and the arm it is held against. `trend` may
             leave `than` out and speaks of `better` alone; with `than` of their difference.
             `which-is-better` uses both without taking sides.
+        better_key, than_key: in place of `key`: a key for each side, where two keys of a metric are
+            compared; both sides may then be the same arm.
         than_value: for `higher` and `lower`, in place of `than`: a number that the better arm is
             held against.
         reading: what one trial gives: the metric at the `last` checkpoint (or at `at_epoch`), its
             `best` value, its mean over training (`area` under its curve), its `fluctuation` (sum
             of steps for the worse), or the epochs until it reaches `target` (`epochs-to-target`).
             `largest-usable`: the largest value of the grid key `along` at which, as at all smaller
-            ones, training does not diverge; arms are compared by their ratio.
+            ones, training does not diverge; arms are compared by their ratio. `at-equal-loss`: the
+            metric's values where the two arms have the same `loss`, compared by their ratio.
+        loss: for `at-equal-loss`: the metric that is to be equal; default "train loss".
         target: for `epochs-to-target`: the value to reach, from below, or from above for losses.
         across: what a seed's grid points give: their `mean`, or how far they lie apart: `range`
             (largest − smallest) or `deviation` (standard deviation, n − 1).
@@ -62,10 +66,13 @@ class ClaimSettings(BaseModel):
     metric: str = ""
     layer: str | None = None
     key: str | None = None
+    better_key: str | None = None
+    than_key: str | None = None
     better: str
     than: str | None = None
     than_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     reading: Reading = "last"
+    loss: Annotated[str, Field(min_length=1)] = "train loss"
     target: Annotated[float, Field(allow_inf_nan=False)] | None = None
     across: Across = "mean"
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -103,7 +110,12 @@ class ClaimSettings(BaseModel):
     @property
     def is_ratio(self) -> bool:
         """Whether arms are compared by their ratio, judged by its logarithm."""
-        return self.kind == "ratio-at-least" or self.reading == "largest-usable"
+        return self.kind == "ratio-at-least" or self.is_read_as_ratio
+
+    @property
+    def is_read_as_ratio(self) -> bool:
+        """Whether the reading itself makes ratios of the arms, so that means are geometric."""
+        return self.reading in READINGS_OF_RATIOS
 
     @property
     def effect_name(self) -> str:
@@ -155,9 +167,26 @@ class ClaimSettings(BaseModel):
         if self.kind != "trend" and self.than is None and self.than_value is None:
             number = ", or than_value, a number" if self.kind in ("higher", "lower") else ""
             raise ValueError(f'a claim of kind "{self.kind}" needs than, the other arm{number}')
-        if self.than == self.better:
-            raise ValueError("better and than name the same arm")
+        self._check_sides()
         return self
+
+    def _check_sides(self) -> None:
+        keys = (self.better_key, self.than_key)
+        if (keys[0] is None) != (keys[1] is None):
+            raise ValueError("better_key and than_key go together: give both, or key for both arms")
+        if keys[0] is not None and self.key is not None:
+            raise ValueError(
+                "give key for both sides, or better_key and than_key, and not all three"
+            )
+        if keys[0] is not None and self.than is None:
+            raise ValueError("than_key needs than, the arm of that side; it may be the same arm")
+        if self.than == self.better and keys[0] == keys[1]:
+            raise ValueError(
+                "better and than name the same arm"
+                + (" and the same key" if keys[0] is not None else "")
+            )
+        if self.than == self.better and self.published is not None:
+            raise ValueError("published is by arm, and better and than are the same arm")
 
     @model_validator(mode="after")
     def _other_keys_are_not(self) -> Self:

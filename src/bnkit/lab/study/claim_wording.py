@@ -87,8 +87,8 @@ def _when(claim: ClaimSettings, paired: PairedValues, evaluation: Evaluation) ->
         return f"{text}; shown: {checkpoint_words(checkpoints[evaluation.checkpoint], checkpoints)}"
     if claim.at_epoch is not None:
         return f"epoch {claim.at_epoch}"
-    if claim.reading == "largest-usable":
-        return f"on the grid from {paired.rates[0]:g} to {paired.rates[-1]:g}"
+    if claim.is_read_as_ratio:
+        return _where(claim, paired)
     each = "" if len(paired.epochs) == 1 else " of each trial"
     ends = " to ".join(str(epoch) for epoch in sorted({*paired.epochs[:1], *paired.epochs[-1:]}))
     if claim.reading == "last":
@@ -97,6 +97,12 @@ def _when(claim: ClaimSettings, paired: PairedValues, evaluation: Evaluation) ->
         return f"within {ends} epochs" if ends else "within all epochs"
     first = "all epochs" if claim.from_epoch is None else f"epoch {claim.from_epoch} to the last"
     return f"{first}{each} ({ends})" if ends else first
+
+
+def _where(claim: ClaimSettings, paired: PairedValues) -> str:
+    if claim.reading == "at-equal-loss":
+        return f"where both arms have the same {claim.loss}, below 0.95 of the initial one"
+    return f"on the grid from {paired.rates[0]:g} to {paired.rates[-1]:g}"
 
 
 def checkpoint_words(checkpoint: Checkpoint, checkpoints: Sequence[Checkpoint]) -> str:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from torch import nn
 
-from bnkit.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from bnkit.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    NoisyBatchNorm1d,
+    NoisyBatchNorm2d,
+    NoisyBatchNorm3d,
+)
 from bnkit.rewrite.acceleration.layer_swap import accelerated_class
 
 _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: BatchNorm1d,
     nn.BatchNorm2d: BatchNorm2d,
     nn.BatchNorm3d: BatchNorm3d,
+}
+_NOISY: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: NoisyBatchNorm1d,
+    nn.BatchNorm2d: NoisyBatchNorm2d,
+    nn.BatchNorm3d: NoisyBatchNorm3d,
 }
 
 
@@ -26,6 +38,17 @@ def torchs(former: type[nn.Module]) -> type[nn.Module]:
     if "_accelerated_as" in vars(former):
         return former.__bases__[0]
     return next(kind for kind, ours in _OURS.items() if ours is former)
+
+
+def noisy(former: type[nn.Module]) -> type[nn.Module]:
+    """Return bnkit's noisy class for torch's or bnkit's; for a subclass of either one that is both.
+
+    The noise is as `NoisyBatchNorm1d` has it by default.
+    """
+    given = former.__bases__[0] if "_accelerated_as" in vars(former) else former
+    namesake = next(kind for kind in _NOISY if issubclass(given, kind))
+    plain = (namesake, _OURS[namesake])
+    return _NOISY[namesake] if given in plain else accelerated_class(given, _NOISY[namesake])
 
 
 # A synchronised layer takes any rank: which one it gets is seen in a run, and stands in the name.

@@ -69,7 +69,7 @@ class StatisticsPass:
             RewriteError: a layer received a single value per channel, NaN or infinity.
             ForwardError: the forward raised.
         """
-        with _normalizing_by_batch(self._layers), watched_inputs(self._layers, self._see):
+        with normalizing_by_batch(self._layers), watched_inputs(self._layers, self._see):
             for batch in batches:
                 self.put_through(batch)
                 self._refuse_nonfinite()
@@ -152,18 +152,22 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _normalizing_by_batch(layers: Layers) -> Iterator[None]:
+def normalizing_by_batch(layers: Layers) -> Iterator[None]:
     """Let layers normalize by the batch without moving their statistics."""
+    chosen = list({id(layer): layer for layer in layers.values()}.values())
     # Its own mode alone: what is within a layer, such as a dropout, stays in eval mode. What is not
     # tracked torch's and bnkit's layers neither read nor move, in training mode.
-    values = {"training": True, "track_running_stats": False}
-    former = [(layer, {name: vars(layer)[name] for name in values}) for layer in layers.values()]
-    for layer, _ in former:
+    # A noisy layer adds its noise in training mode only, and statistics are those of eval mode.
+    values = {"training": True, "track_running_stats": False, "adds_noise": False}
+    former = [(layer, {n: vars(layer)[n] for n in values if n in vars(layer)}) for layer in chosen]
+    for layer in chosen:
         vars(layer).update(values)
     try:
         yield
     finally:
         for layer, held in former:
+            for name in values:
+                del vars(layer)[name]
             vars(layer).update(held)
 
 

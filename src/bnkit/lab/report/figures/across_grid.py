@@ -25,11 +25,15 @@ def grid_figures(summaries: Sequence[Summary], arms: Sequence[str]) -> list[Figu
     keys = list(dict.fromkeys(key for summary in summaries for key in summary.grid))
     figures = []
     for key in keys:
-        values = list({json.dumps(s.grid.get(key), default=str): s.grid.get(key) for s in summaries}.values())
+        values = list(
+            {json.dumps(s.grid.get(key), default=str): s.grid.get(key) for s in summaries}.values()
+        )
         if len(values) < 2:
             continue
         for metric in ordered_metrics(summary.metric for summary in summaries):
-            own = [summary for summary in summaries if summary.metric == metric and key in summary.grid]
+            own = [
+                summary for summary in summaries if summary.metric == metric and key in summary.grid
+            ]
             if own:
                 figures.append(_figure(own, key, values, arms, short_name(key, keys)))
     return figures
@@ -45,7 +49,9 @@ def short_name(key: str, keys: Sequence[str]) -> str:
 def _figure(
     summaries: Sequence[Summary], key: str, values: Sequence[Any], arms: Sequence[str], name: str
 ) -> Figure:
-    rest = list({grid_key(_without(s.grid, key)): _without(s.grid, key) for s in summaries}.values())
+    rest = list(
+        {grid_key(_without(s.grid, key)): _without(s.grid, key) for s in summaries}.values()
+    )
     selections = [Selection("at", [grid_label(point) for point in rest])] if len(rest) > 1 else []
     views = []
     for place, point in enumerate(rest):
@@ -144,9 +150,9 @@ def _place(value: Any, *, is_number: bool) -> float | str:
 def _label(lines: Iterable[Line], arms: Sequence[str], metric: str, name: str) -> str:
     parts = []
     for line in lines:
-        best = [
-            f"{number(value).text} at {x}" for x, value in zip(line.x, line.mean, strict=True)
-        ]
-        lost = f", trials diverged at {', '.join(str(m.x) for m in line.marks)}" if line.marks else ""
+        best = [f"{number(value).text} at {x}" for x, value in zip(line.x, line.mean, strict=True)]
+        lost = (
+            f", trials diverged at {', '.join(str(m.x) for m in line.marks)}" if line.marks else ""
+        )
         parts.append(f"{arms[line.arm]}: {', '.join(best)}{lost}")
     return f"{metric} at the end of training against {name}. {'; '.join(parts)}."

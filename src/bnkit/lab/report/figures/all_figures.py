@@ -52,10 +52,14 @@ def figures_of(
 ) -> StudyFigures:
     """Return the figures of a study: every metric that was recorded is in one of them."""
     study = recorded(settings, trials, metrics)
-    points = {key[0]: frame for key, frame in study.points.partition_by("metric", as_dict=True).items()}
+    points = {
+        key[0]: frame for key, frame in study.points.partition_by("metric", as_dict=True).items()
+    }
     lost = {key[0]: frame for key, frame in study.lost.partition_by("metric", as_dict=True).items()}
     names = ordered_metrics([*points, *lost])
-    curves, probes, not_drawn = [], [], []
+    curves: list[Figure] = []
+    probes: list[Figure] = []
+    not_drawn = []
     for name in names:
         own = points.get(name, study.points.clear())
         from_then = lost.get(name, study.lost.clear())

@@ -1,4 +1,4 @@
-"""A figure as plain data: its views, of which one is seen at a time, their panels, what is in them."""
+"""A figure as plain data: views, of which one is seen at a time, and the panels in them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Line:
     """
 
     arm: int
-    x: list[float] | list[str]
+    x: list[float | str]
     pace: float | None
     mean: Values
     low: Values
@@ -105,7 +105,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scale:
-    """The part of an axis that is shown, linear and as powers of ten; whether the linear one cuts."""
+    """The part of an axis that is shown, linear and as powers of ten; whether the former cuts."""
 
     linear: tuple[float, float]
     powers: tuple[float, float] | None

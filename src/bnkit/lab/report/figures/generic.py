@@ -47,7 +47,7 @@ def generic_figure(source: MetricSource) -> Figure | None:
             wanted = pl.col(name).is_in([each for each in shown if each is not None])
             keep = wanted | pl.col(name).is_null() if None in shown else wanted
             points, lost = points.filter(keep), lost.filter(keep)
-    curves = curves_of(source.study, points, source.limit(points), lost)
+    curves = curves_of(source.study, points, source.room, lost)
     if not any(value is not None for curve in curves for value in curve.mean) and not any(
         curve.divergences for curve in curves
     ):
@@ -96,9 +96,7 @@ def last_values(curves: Sequence[Curve]) -> LastValues:
     )
 
 
-def _over_time(
-    curves: Sequence[Curve], arms: Sequence[str]
-) -> tuple[list[Selection], list[View]]:
+def _over_time(curves: Sequence[Curve], arms: Sequence[str]) -> tuple[list[Selection], list[View]]:
     selections = selections_of(curves)
     views = line_views(curves, arms, selections)
     if not selections or selections[0].name != "layer":

@@ -144,7 +144,9 @@ def end_view(
                     options.index(part(curve)) if numbers is None else numbers[part(curve)]
                 ),
             )
-            where = [part(curve) if numbers is None else numbers[part(curve)] for curve in own]
+            where: list[float | str] = [
+                part(curve) if numbers is None else numbers[part(curve)] for curve in own
+            ]
             drawn.append(_end_line(own, arms.index(arm), where))
             diverged.append(frozenset(each.seed for curve in own for each in curve.divergences))
         lines += drawn
@@ -184,7 +186,7 @@ def _order(curve: Curve, curves: Sequence[Curve]) -> int:
     return keys.index(grid_key(curve.grid))
 
 
-def _end_line(curves: Sequence[Curve], arm: int, where: list[float] | list[str]) -> Line:
+def _end_line(curves: Sequence[Curve], arm: int, where: list[float | str]) -> Line:
     ends = [_last_place(curve) for curve in curves]
 
     def at_end(column: str) -> list[float | None]:

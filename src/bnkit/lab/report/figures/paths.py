@@ -10,8 +10,8 @@ import polars as pl
 
 from bnkit.lab.report.figures.data import Axes, Figure, Panel, Path, Selection, View
 from bnkit.lab.report.figures.scale import scale_of_values
-from bnkit.lab.report.figures.source import MOST_POINTS, MetricSource
-from bnkit.lab.report.thinning import thin, thinned_text
+from bnkit.lab.report.figures.source import MetricSource
+from bnkit.lab.report.thinning import MOST_POINTS, largest, thin, thinned_text
 from bnkit.lab.report.trial_groups import grid_key, grid_label
 from bnkit.page.number_format import number
 
@@ -68,7 +68,7 @@ def path_figure(source: MetricSource) -> Figure | None:
         frame = _joined(source.points, losses, pair)
         if not frame.height:
             continue
-        longest = max(longest, int(frame["recorded"].max() or 0))  # type: ignore[call-overload]
+        longest = max(longest, largest(frame, "recorded"))
         for place, seed in enumerate(seeds):
             choice = ((number_,) if len(pairs) > 1 else ()) + ((place,) if len(seeds) > 1 else ())
             panels = list(_panels(source, frame.filter(pl.col("seed") == seed), pair, height))
@@ -121,9 +121,7 @@ def _joined(points: pl.DataFrame, losses: pl.DataFrame, pair: _Pair) -> pl.DataF
     )
 
 
-def _panels(
-    source: MetricSource, frame: pl.DataFrame, pair: _Pair, height: str
-) -> Iterable[Panel]:
+def _panels(source: MetricSource, frame: pl.DataFrame, pair: _Pair, height: str) -> Iterable[Panel]:
     study = source.study
     for grid in study.grids:
         for place, arm in enumerate(study.arms):

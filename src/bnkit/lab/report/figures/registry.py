@@ -31,7 +31,9 @@ class MetricFigure(NamedTuple):
     about: str
 
 
-ALONG_GRADIENT = "at points along the gradient of one step, from half to four times the learning rate"
+ALONG_GRADIENT = (
+    "at points along the gradient of one step, from half to four times the learning rate"
+)
 REGISTRY: Mapping[str, MetricFigure] = {
     "activation percentile": MetricFigure(
         percentile_figure,

@@ -11,8 +11,6 @@ import polars as pl
 from bnkit.lab.report.figures.data import Figure, LastValues, Selection, View
 from bnkit.lab.report.points import Recorded
 
-FEWEST_POINTS, MOST_POINTS = 32, 400
-
 
 @dataclass(frozen=True)
 class MetricSource:
@@ -48,17 +46,6 @@ class MetricSource:
         """Whether no value is below zero, and one is above."""
         values = self.points["value"]
         return bool((values.min() or 0) >= 0 and (values.max() or 0) > 0)  # type: ignore[operator]
-
-    def limit(self, points: pl.DataFrame, *, columns: int = 6) -> int:
-        """Return at how many steps each series can be drawn, that the figure keeps to its room.
-
-        Args:
-            points: what is drawn.
-            columns: numbers per step and series, besides one per seed.
-        """
-        series = max(1, points.select("layer", "key", "grid", "arm").n_unique())
-        seeds = max(1, points["seed"].n_unique())
-        return min(MOST_POINTS, max(FEWEST_POINTS, self.room // (series * (columns + seeds))))
 
     def figure(
         self,

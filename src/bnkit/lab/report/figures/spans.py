@@ -21,7 +21,7 @@ from bnkit.lab.report.figures.lines import WHOLE_NETWORK, as_numbers, axis_title
 from bnkit.lab.report.figures.scale import scale_of_values
 from bnkit.lab.report.figures.source import MetricSource
 from bnkit.lab.report.figures.words import left_out_text, shown_options
-from bnkit.lab.report.thinning import thin, thinned_text
+from bnkit.lab.report.thinning import largest, points_per_series, thin, thinned_text
 from bnkit.lab.report.trial_groups import grid_key, grid_label, seeds_text
 from bnkit.page.number_format import number
 
@@ -49,7 +49,7 @@ def percentile_figure(source: MetricSource) -> Figure | None:
     for name in names:
         if name not in wide.columns:
             wide = wide.with_columns(pl.lit(None, dtype=pl.Float64).alias(name))
-    limit = source.limit(source.points, columns=2)
+    limit = points_per_series(wide, PLACE, source.room, 1 + len(names))
     wide = thin(wide, PLACE, limit=limit, lows=names[:1], highs=names[-1:])
     pairs = list(zip(names[: len(names) // 2], names[::-1][: len(names) // 2], strict=True))
     middle = names[len(names) // 2] if len(names) % 2 else None
@@ -73,14 +73,14 @@ def percentile_figure(source: MetricSource) -> Figure | None:
         source,
         layers,
         [_Drawn("", wide, span, axis_title(source.metric, source.unit))],
-        text=f"percentiles {bands}{line}; means over {_seeds(source)}",
+        texts=[f"percentiles {bands}{line}; means over {_seeds(source)}"],
         notes=[note],
         is_panel_per_arm=True,
     )
 
 
 def landscape_figure(source: MetricSource) -> Figure | None:
-    """Return the band from the smallest to the largest value over the keys, as it is and in percent.
+    """Return the band from the smallest to the largest value over the keys, also in percent.
 
     Smallest and largest are of each trial's step; then means over seeds are taken.
 
@@ -110,7 +110,7 @@ def landscape_figure(source: MetricSource) -> Figure | None:
             pl.col("low", "high", "percent low", "percent high").mean(),
         )
     )
-    limit = source.limit(source.points.with_columns(key=pl.lit("")), columns=6)
+    limit = points_per_series(over, PLACE, source.room, 6)
     wide = thin(over, PLACE, limit=limit, lows=["low"], highs=["high"])
     share = "the value at 0" if here else "the mean over the step sizes"
 
@@ -123,12 +123,19 @@ def landscape_figure(source: MetricSource) -> Figure | None:
 
         return _Drawn(name, wide, span, title)
 
-    views = [
-        drawn("as recorded", "", axis_title(source.metric, source.unit)),
-        drawn("in percent", "percent ", f"{source.metric} (% above or below {share})"),
-    ]
     text = f"smallest to largest over {len(keys)} step sizes, means over {_seeds(source)}"
-    return _figure(source, layers, views, text=text, notes=[note], is_panel_per_arm=False)
+    percent = f"{text}; in percent above or below {share}"
+    return _figure(
+        source,
+        layers,
+        [
+            drawn("as recorded", "", axis_title(source.metric, source.unit)),
+            drawn("in percent", "percent ", f"{source.metric} (%)"),
+        ],
+        texts=[text, percent],
+        notes=[note],
+        is_panel_per_arm=False,
+    )
 
 
 class _Drawn(NamedTuple):
@@ -145,7 +152,7 @@ def _figure(
     layers: list[str | None],
     drawn: list[_Drawn],
     *,
-    text: str,
+    texts: list[str],
     notes: list[str],
     is_panel_per_arm: bool,
 ) -> Figure | None:
@@ -161,12 +168,12 @@ def _figure(
         for place, layer in enumerate(layers):
             of_layer = {key[1:]: frame for key, frame in groups.items() if key[0] == layer}
             choice = ((place,) if len(layers) > 1 else ()) + ((way,) if len(drawn) > 1 else ())
-            view = _view(source, each, of_layer, choice, text, layer, is_panel_per_arm)
+            view = _view(source, each, of_layer, choice, texts[way], layer, is_panel_per_arm)
             if view.panels:
                 views.append(view)
     if not views:
         return None
-    longest = max(int(each.frame["recorded"].max() or 0) for each in drawn)  # type: ignore[call-overload]
+    longest = max(largest(each.frame, "recorded") for each in drawn)
     shown = max(len(span.x) for view in views for p in view.panels for span in p.spans)
     return source.figure(
         can_be_log=source.is_positive and source.unit != "share",
@@ -249,15 +256,13 @@ def _numeric_keys(points: pl.DataFrame) -> dict[str, float] | None:
 
 
 def _with_fewer_layers(source: MetricSource) -> tuple[MetricSource, list[str | None], str]:
-    layers = source.points["layer"].unique(maintain_order=True).to_list()
+    layers: list[str | None] = source.points["layer"].unique(maintain_order=True).to_list()
     shown = shown_options(layers, MOST_LAYERS)
     note = left_out_text("layer", len(shown), len(layers))
     if not note:
         return source, layers, ""
     kept = source.points.filter(pl.col("layer").is_in([each for each in shown if each is not None]))
-    fewer = MetricSource(
-        source.study, source.metric, kept, source.lost, source.room, source.about
-    )
+    fewer = MetricSource(source.study, source.metric, kept, source.lost, source.room, source.about)
     return fewer, shown, note
 
 

@@ -50,7 +50,9 @@ def surface_figure(source: MetricSource) -> Figure | None:
             choice = ((place,) if len(layers) > 1 else ()) + ((number_,) if len(seeds) > 1 else ())
             panels = list(_panels(source, own, places))
             heights = (v for p in panels if p.surface for row in p.surface.z for v in row)
-            axes = Axes("first direction", "second direction", axis_title(source.metric, source.unit))
+            axes = Axes(
+                "first direction", "second direction", axis_title(source.metric, source.unit)
+            )
             if panels:
                 views.append(View(choice, panels, axes, scale_of_values(heights)))
     if not views:

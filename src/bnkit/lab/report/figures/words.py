@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from bnkit.lab.report.curves import Curve
 from bnkit.lab.report.trial_groups import seeds_text
 from bnkit.page.number_format import number
+
+Option = TypeVar("Option")
 
 
 def band_texts(seeds: Sequence[int]) -> dict[str, str]:
@@ -65,7 +68,7 @@ def place_text(layer: str | None, key: str | None, grid: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def shown_options(options: Sequence[str], most: int) -> list[str]:
+def shown_options(options: Sequence[Option], most: int) -> list[Option]:
     """Return at most `most` options, evenly spaced, the first and the last among them."""
     if len(options) <= most:
         return list(options)

@@ -3,7 +3,9 @@
   const figures = JSON.parse(document.getElementById("plots").textContent);
   const arms = JSON.parse(document.getElementById("arm-names").textContent);
   const state = { axis: "epoch", band: "interval", scale: "linear", smoothing: 1, hidden: new Set() };
-  const seen = new Set();
+  // Only figures near the window are drawn, and drawn again; the others when they come near.
+  const near = new Set();
+  let version = 0;
   const hasWebGL = (() => {
     try {
       return Boolean(document.createElement("canvas").getContext("webgl"));
@@ -34,7 +36,7 @@
   }
 
   function draw(place) {
-    seen.add(place);
+    place.dataset.drawn = version;
     const own = frames.get(place.dataset.figure);
     const view = viewOf(own), panel = view?.panels[Number(place.dataset.panel)];
     const box = place.closest("figure");
@@ -62,10 +64,13 @@
     });
   }
 
-  const redraw = () => seen.forEach(draw);
-  const redrawFrame = (frame) => frame.querySelectorAll(".plot").forEach((place) => {
-    if (seen.has(place)) draw(place);
-  });
+  function redraw() {
+    version += 1;
+    document.documentElement.dataset.version = version;
+    near.forEach(draw);
+  }
+  // A panel that the choice before did not have is hidden, and so is never near the window.
+  const redrawFrame = (frame) => frame.querySelectorAll(".plot").forEach(draw);
 
   for (const name of ["axis", "band", "scale", "smoothing"]) {
     document.getElementById(name)?.addEventListener("change", (event) => {
@@ -107,12 +112,19 @@
   addEventListener("beforeprint", () => { state.isPrinting = true; places.forEach(draw); });
   addEventListener("afterprint", () => { state.isPrinting = false; redraw(); });
 
-  // A study has many figures: each is drawn when it comes near the window.
+  // What WebGL draws is given up when it leaves: a browser has few drawing contexts.
   const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      watcher.unobserve(entry.target);
-      draw(entry.target);
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) {
+        near.add(target);
+        if (target.dataset.drawn !== String(version)) draw(target);
+      } else {
+        near.delete(target);
+        if (target.querySelector(".gl-container canvas")) {
+          Plotly.purge(target);
+          delete target.dataset.drawn;
+        }
+      }
     }
   }, { rootMargin: "400px" });
   places.forEach((place) => watcher.observe(place));
