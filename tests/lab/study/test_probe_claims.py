@@ -25,9 +25,13 @@ def test_what_a_claim_names_is_recorded(name: str, tmp_path: Path) -> None:
     trials = {trial.arm: trial for trial in plan(settings)}
     for arm in sorted({claim.better for claim in claims}):
         trial, update = trials[arm], {}
-        update["training"] = trial.settings.training.model_copy(update={"epochs": None, "steps": 2})
-        # As many test images as the largest batch that a probe takes by itself.
-        update["data"] = trial.settings.data.model_copy(update={"test_examples": 256})
+        # Four checkpoints: less has no path, no unsteadiness and no bins of loss.
+        length = {"epochs": 4, "steps": None, "validate_every": None}
+        update["training"] = trial.settings.training.model_copy(update=length)
+        if trial.settings.data.name == "digits":
+            # As many test images as the largest batch that a probe takes by itself.
+            few = {"train_examples": 64, "test_examples": 256}
+            update["data"] = trial.settings.data.model_copy(update=few)
         trial = trial.model_copy(update={"settings": trial.settings.model_copy(update=update)})
         data = open_source(trial.settings.data).load()
         record = run_trial(TrialJob(arm, trial), data, tmp_path, lambda _: None)
