@@ -85,5 +85,5 @@ def _twice_differentiable(network: nn.Module) -> Iterator[None]:
             # cuDNN's recurrent networks have a first derivative only.
             cudnn = torch.backends.cudnn
             flags = cudnn.flags(enabled=False, allow_tf32=cudnn.allow_tf32)
-            stack.enter_context(flags)  # type: ignore[no-untyped-call]
+            stack.enter_context(flags)
         yield

@@ -163,7 +163,10 @@ def _read(
             except RatesCannotBeReadError as error:
                 raise CannotBeTestedError(str(error)) from None
         elif losses is not None:
-            both = [read_at_equal_loss(*two, recorded, losses) for two in zip(*rows, strict=True)]
+            both = [
+                read_at_equal_loss(better, than, recorded, losses)
+                for better, than in zip(rows[0], rows[1], strict=True)
+            ]
             readings = [[[two[arm]] for two in both] for arm in range(len(arms))]
         else:
             readings = [

@@ -183,7 +183,9 @@ def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> BuiltArm:
     settings = job.trial.settings
     network = build_as_given(job, dataset, example)
     probes = make_probes(settings.probes, network)
-    return BuiltArm(apply_arm(network, settings.norm, example, settings.network.name), probes)
+    share = settings.norm_share or 1.0
+    rewrite = apply_arm(network, settings.norm, example, settings.network.name, share)
+    return BuiltArm(rewrite, probes)
 
 
 def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Module:

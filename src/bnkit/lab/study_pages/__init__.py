@@ -10,16 +10,16 @@ from bnkit._lazy import attach
 if TYPE_CHECKING:
     from bnkit.lab.study_pages.kept_result import KeptResult as KeptResult
     from bnkit.lab.study_pages.kept_result import keep as keep
-    from bnkit.lab.study_pages.pages import pages as pages
-    from bnkit.lab.study_pages.pages import write_pages as write_pages
+    from bnkit.lab.study_pages.page_files import pages as pages
+    from bnkit.lab.study_pages.page_files import write_pages as write_pages
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "KeptResult": "bnkit.lab.study_pages.kept_result",
         "keep": "bnkit.lab.study_pages.kept_result",
-        "pages": "bnkit.lab.study_pages.pages",
-        "write_pages": "bnkit.lab.study_pages.pages",
+        "pages": "bnkit.lab.study_pages.page_files",
+        "write_pages": "bnkit.lab.study_pages.page_files",
     },
     extra="lab",
 )

@@ -10,7 +10,7 @@ from bnkit.errors import ArgumentError, BnkitError, StoreError
 from bnkit.lab.store.study_store import read_settings
 from bnkit.lab.study import study_names
 from bnkit.lab.study_pages.kept_result import keep
-from bnkit.lab.study_pages.pages import RESULTS, write_pages
+from bnkit.lab.study_pages.page_files import RESULTS, write_pages
 
 
 def main(arguments: list[str] | None = None) -> int:
