@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check fix bench clean
+.PHONY: help install demo test test-slow check fix bench studies clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -33,10 +33,11 @@ check: install  ## read only: style, types, lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fix: install  ## write: format, apply what can be fixed by itself, and write docs/rules from the rules
+fix: install  ## write: format, apply what can be fixed by itself, and write docs/rules and docs/studies
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m bnkit.rules.rule_pages docs/rules
+	$(BIN)/python -m bnkit.lab.study_pages docs/studies
 
 bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/*/results
 	$(BIN)/python benchmarks/startup/run.py --out benchmarks/startup/results
@@ -50,6 +51,9 @@ bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/
 	$(BIN)/python benchmarks/check/run.py --out benchmarks/check/results
 	$(BIN)/python benchmarks/fold/run.py --out benchmarks/fold/results
 	$(BIN)/python benchmarks/recalibrate/run.py --out benchmarks/recalibrate/results
+
+studies: install  ## run the quick profile of every study, time them, and write docs/studies anew
+	$(BIN)/python benchmarks/studies/run.py --out benchmarks/studies/results --pages docs/studies
 
 clean:  ## remove .venv and caches; results in runs/ are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

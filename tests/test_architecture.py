@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "inspection",
     },
     "lab.report": {"lab.store"},
+    "lab.study_pages": {"lab.data", "lab.report", "lab.store", "lab.study"},
     "lab": {"lab"},
     "cli": {""},
     "__main__": {"cli"},

@@ -11,6 +11,7 @@ import torch
 import bnkit
 from bnkit.errors import ArgumentError, KernelUnavailableError
 from bnkit.kernels import dispatch, kernel_for, kernel_named, kernel_names, use_kernel
+from bnkit.kernels.dispatch import exact_statistics
 from bnkit.kernels.reference import ReferenceKernel
 
 X = torch.zeros(2, 3)
@@ -123,3 +124,17 @@ def test_the_reference_refuses_where_there_is_no_float64() -> None:
 def test_every_kernel_loads_under_its_name() -> None:
     for name in kernel_names():
         assert kernel_named(name).name == name
+
+
+def test_exact_sums_are_for_many_values_that_a_kernel_takes() -> None:
+    assert exact_statistics(torch.ones(8, 4)) is None
+    assert exact_statistics(torch.ones(2**9, 2**9, device="meta")) is None
+    assert exact_statistics(torch.ones(2**9, 2**9, dtype=torch.int32)) is None
+    found = exact_statistics(torch.arange(2.0**18).view(-1, 2))
+    assert found is not None
+    assert (found.mean.dtype, found.mean.tolist(), found.m) == (
+        torch.float64,
+        [131071, 131072],
+        2**17,
+    )
+    assert found.var.tolist() == pytest.approx([(2**34 - 1) / 3] * 2, rel=1e-12)

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bnkit.cli.rewrite_command import required, rewrite_command
+from bnkit.cli.rewrite_command import LayersOption, required, rewrite_command
 
 
 @rewrite_command
 def remove(
     model: Any,
     inputs: Any,
+    layers: LayersOption = None,
     restore_bias: Annotated[
         bool,
         typer.Option(
@@ -27,7 +28,7 @@ def remove(
         ),
     ] = False,
 ) -> Any:
-    """Replace every batch norm by the identity.
+    """Replace every batch norm, or those of --layers, by the identity.
 
     An input is needed: one run shows which layers feed a batch norm, and lack a bias without it.
     """
@@ -36,6 +37,7 @@ def remove(
     return remove_from(
         model,
         required(inputs, "which layers feed a batch norm"),
+        layers=layers,
         restore_bias=restore_bias,
         fold_scale=fold_scale,
         inplace=True,

@@ -286,6 +286,19 @@ class FusingKernel(Kernel, Protocol):
         """
 
 
+class SummingKernel(Kernel, Protocol):
+    """A kernel that also sums in float64 whatever the dtype, without a copy of x in float64."""
+
+    @abstractmethod
+    def exact_statistics(self, x: Float[Tensor, "N C *S"]) -> Statistics:
+        """Return what `statistics` does, in float64, of sums that are float64 throughout."""
+
+
+def sums_exactly(kernel: Kernel) -> TypeIs[SummingKernel]:
+    """Return whether a kernel is one that sums in float64."""
+    return hasattr(kernel, "exact_statistics")
+
+
 def fuses(kernel: Kernel) -> TypeIs[FusingKernel]:
     """Return whether a kernel is one that fuses; `isinstance` would look at every method."""
     return hasattr(kernel, "fused_activations")

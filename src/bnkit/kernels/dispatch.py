@@ -18,7 +18,14 @@ import torch
 from torch import Tensor
 
 from bnkit.errors import ArgumentError, KernelUnavailableError
-from bnkit.kernels.contract import FusingKernel, Kernel, Statistics, fuses, inverse_std
+from bnkit.kernels.contract import (
+    FusingKernel,
+    Kernel,
+    Statistics,
+    fuses,
+    inverse_std,
+    sums_exactly,
+)
 
 # functional reaches the kernels through this module alone, the contract's words included.
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "Kernel",
     "KernelChoice",
     "Statistics",
+    "exact_statistics",
     "fast_kernels",
     "fuses",
     "inverse_std",
@@ -52,6 +60,9 @@ _HOMES = {
 }
 # What `auto` tries before it takes eager, which refuses nothing; the fastest first.
 _FASTER_THAN_EAGER: tuple[str, ...] = (NUMBA,)
+
+# Values of a tensor from which on a kernel's exact sums are asked for.
+_WORTH_EXACT_SUMS = 2**18
 
 _loaded: dict[str, Kernel] = {}
 
@@ -141,6 +152,21 @@ def select(x: Tensor, name: str | None, *, training: bool, is_followed: bool) ->
 def fast_kernels(x: Tensor) -> tuple[str, ...]:
     """Return the kernels faster than eager that can take x, whether or not that pays for x."""
     return tuple(name for name in _FASTER_THAN_EAGER if _load(name).refusal(x) is None)
+
+
+def exact_statistics(x: Tensor) -> Statistics | None:
+    """Return mean and biased variance of each channel, of sums in float64; or None.
+
+    None where no kernel sums so in one read of x, or where a program would first be compiled for
+    so few values that torch's operators are done sooner.
+    """
+    if x.numel() < _WORTH_EXACT_SUMS:
+        return None
+    for name in _FASTER_THAN_EAGER:
+        kernel = _load(name)
+        if sums_exactly(kernel) and kernel.refusal(x) is None:
+            return kernel.exact_statistics(x)
+    return None
 
 
 def is_automatic(name: str | None) -> bool:

@@ -105,9 +105,21 @@ def test_dense_fits_the_shape_of_the_data(shape: tuple[int, ...], activation: st
     assert sum(isinstance(m, nn.BatchNorm1d) for m in network.modules()) == 2
 
 
+@pytest.mark.parametrize("name", ["dense", "sigmoid"])
+def test_depth_repeats_the_width(name: str) -> None:
+    network = build_network(named_builder(name), name, (5,), 2, {"hidden": [7], "depth": 4})
+    widths = [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
+    assert widths == [7, 7, 7, 7, 2]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
-    [({"hidden": []}, "at least one width"), ({"activation": "gelu"}, "activation = 'gelu'")],
+    [
+        ({"hidden": []}, "at least one width"),
+        ({"activation": "gelu"}, "activation = 'gelu'"),
+        ({"depth": 0}, "depth = 0"),
+        ({"depth": 2, "hidden": [3, 4]}, r"hidden = \[3, 4\]; .* one width. Give hidden = \[3\]"),
+    ],
 )
 def test_dense_refuses_bad_arguments(args: dict[str, Any], words: str) -> None:
     with pytest.raises(NetworkError, match=words):

@@ -36,4 +36,6 @@ PROBE_CASES = (
     ProbeCase("statistics-distance", {"when": 3, "examples": 20}),
     ProbeCase("train-eval-gap", {"when": 3}),
     ProbeCase("weight-trajectory", {"when": 2}),
+    ProbeCase("pruned-accuracy", {"when": [3], "amounts": [0.5], "draws": 1}),
+    ProbeCase("step-time", {"when": 3}),
 )

@@ -42,10 +42,12 @@ def test_equals_both_modes_by_hand_with_a_frozen_layer_and_dropout() -> None:
     assert found == {
         ("loss by mode", None, "training"): pytest.approx(in_training[0], rel=1e-6),
         ("loss by mode", None, "eval"): pytest.approx(in_eval[0], rel=1e-6),
-        ("loss gap", None, None): pytest.approx(in_eval[0] - in_training[0], rel=1e-5),
+        ("loss gap between modes", None, None): pytest.approx(
+            in_eval[0] - in_training[0], rel=1e-5
+        ),
         ("accuracy by mode", None, "training"): in_training[1],
         ("accuracy by mode", None, "eval"): in_eval[1],
-        ("accuracy gap", None, None): in_training[1] - in_eval[1],
+        ("accuracy gap between modes", None, None): in_training[1] - in_eval[1],
     }
 
 
@@ -76,7 +78,7 @@ def test_a_known_gap_in_a_users_loop_without_logits() -> None:
     assert found_in(session.rows) == {
         ("loss by mode", None, "training"): 0.0,
         ("loss by mode", None, "eval"): 9.0,
-        ("loss gap", None, None): 9.0,
+        ("loss gap between modes", None, None): 9.0,
     }
     assert not model.training
 
@@ -97,4 +99,4 @@ def test_nan_losses_are_recorded() -> None:
     with torch.no_grad():
         model.head.bias[0] = math.nan
     found = at_start(model, TrainEvalGap(), training=examples())
-    assert math.isnan(found["loss gap", None, None])
+    assert math.isnan(found["loss gap between modes", None, None])

@@ -107,6 +107,13 @@ def test_sizes_above_the_number_of_images_are_not_recorded() -> None:
     assert keys == {"4"}
 
 
+def test_dropout_is_no_company() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(25, 3)).double()
+    measured = found(model, data(40, 1, 5, 5), [4])
+    assert measured["train-mode changed predictions", "4"] == 0
+    assert measured["accuracy lost in train mode", "4"] == 0
+
+
 def test_frozen_layers_stay_frozen() -> None:
     model, held_out = network(), data(40, 1, 5, 5)
     for layer in model:

@@ -154,3 +154,13 @@ def test_curves_of_layers_do_not_disturb_a_claim_about_the_whole():
     layered = study.metrics.with_columns(layer=pl.lit("conv1"), value=pl.lit(0.0))
     both = replace(study, metrics=pl.concat([study.metrics, layered]))
     assert "conv1" not in result_text(both)
+
+
+def test_one_arm_against_a_number_says_the_number() -> None:
+    claims = [claim("higher", than=None, than_value=0.5)]
+    study = grid_study(claims)
+    (card,) = claim_cards(study.settings, study.verdicts)
+    assert card.effect_label == "Difference of test accuracy, with − 0.5"
+    assert [figures.arm for figures in card.arms] == ["with"]
+    assert "with − 0.5" in render_page(study)
+    assert "supported" in result_text(study)

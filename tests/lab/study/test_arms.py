@@ -194,3 +194,48 @@ def test_the_guide_lists_every_norm_as_the_table_does() -> None:
     guide = (ROOT / "docs" / "guides" / "study-file.md").read_text("utf-8")
     for name, entry in NORMS.items():
         assert f"| `{name}` | {entry.what} |" in guide
+
+
+def sigmoid_of(depth: int) -> nn.Module:
+    torch.manual_seed(0)
+    return named_builder("sigmoid")((1, 8, 8), 3, hidden=[6], depth=depth)
+
+
+def norms_of(network: nn.Module) -> list[bool]:
+    """Return, for each hidden layer, whether a batch norm follows it."""
+    layers = list(network)
+    return [
+        isinstance(layers[index + 1], _BatchNorm)
+        for index, layer in enumerate(layers[:-1])
+        if isinstance(layer, nn.Linear)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("depth", "share", "kept"),
+    [(8, 0.25, [2, 6]), (8, 0.5, [1, 3, 5, 7]), (3, 0.5, [0, 2]), (4, 0.01, [2]), (2, 0.8, [0, 1])],
+)
+def test_a_share_of_the_batch_norms_is_kept_evenly_spread(
+    depth: int, share: float, kept: list[int]
+) -> None:
+    images = example("sigmoid")
+    given, rewrite = sigmoid_of(depth), apply_arm(sigmoid_of(depth), "batch", images, "own", share)
+    assert norms_of(rewrite.model) == [index in kept for index in range(depth)]
+    assert len(rewrite.changes) == depth - len(kept)
+    for before, after in zip(given, rewrite.model, strict=True):
+        if isinstance(before, nn.Linear):
+            assert torch.equal(before.weight, after.weight)
+    rewrite.model.train()(images).sum().backward()
+
+
+def test_a_share_of_another_norm() -> None:
+    images = example("three-conv")
+    changed = apply_arm(built("three-conv"), "group", images, "three-conv", 0.34).model
+    kinds = [type(changed[index]) for index in (1, 4, 7)]
+    assert kinds == [nn.Identity, nn.GroupNorm, nn.Identity]
+
+
+def test_a_share_of_no_batch_norm_is_refused() -> None:
+    bare = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(NetworkError, match="no batch norm"):
+        apply_arm(bare, "batch", torch.randn(4, 1, 8, 8), "bare", 0.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bnkit.lab.data import open_source
-from bnkit.lab.probes import PROBES
+from bnkit.lab.probes import PROBES, ProbeSettings
 from bnkit.lab.store import TrialStore
 from bnkit.lab.study.spec import plan
 from bnkit.lab.study.study_file import find_study, resolve, study_names
@@ -26,6 +26,10 @@ def test_what_a_claim_names_is_recorded(name: str, tmp_path: Path) -> None:
     for arm in sorted({claim.better for claim in claims}):
         trial, update = trials[arm], {}
         update["training"] = trial.settings.training.model_copy(update={"epochs": None, "steps": 2})
+        update["probes"] = tuple(
+            probe if _is_final(probe) else probe.model_copy(update={"when": 1})
+            for probe in trial.settings.probes
+        )
         # As many test images as the largest batch that a probe takes by itself.
         update["data"] = trial.settings.data.model_copy(update={"test_examples": 256})
         trial = trial.model_copy(update={"settings": trial.settings.model_copy(update=update)})
@@ -35,4 +39,12 @@ def test_what_a_claim_names_is_recorded(name: str, tmp_path: Path) -> None:
         recorded = {(row["metric"], row["layer"], row["key"]) for row in rows.to_dicts()}
         for claim in claims:
             if arm == claim.better:
-                assert (claim.metric, claim.layer, claim.key) in recorded, claim.id
+                assert (claim.metric, claim.layer, claim.better_key or claim.key) in recorded, (
+                    claim.id
+                )
+            if arm == claim.than and claim.than_key:
+                assert (claim.metric, claim.layer, claim.than_key) in recorded, claim.id
+
+
+def _is_final(probe: ProbeSettings) -> bool:
+    return (probe.when or PROBES[probe.kind].when) == "end"

@@ -568,3 +568,23 @@ def test_readings_come_back_from_the_resolved_file() -> None:
     settings = validate(content, "x")
     assert validate(settings.to_dict(), "x").claims == settings.claims
     assert settings.to_dict()["claims"] == claims
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ({"norm": "batch", "norm_share": 0.0}, "norm_share.*greater than 0"),
+        ({"norm": "batch", "norm_share": 1.5}, "norm_share.*less than or equal to 1"),
+        ({"norm": "none", "norm_share": 0.5}, "this arm keeps none. Leave out norm_share"),
+    ],
+)
+def test_a_share_of_the_batch_norms_is_a_share(arm: dict[str, Any], words: str) -> None:
+    with pytest.raises(StudyError, match=words):
+        validate({**BASE, "arms": {"with": {}, "without": arm}, "claims": []}, "x")
+
+
+def test_a_share_changes_the_id_of_a_trial() -> None:
+    content = {**BASE, "claims": [], "arms": {"a": {}}}
+    shares: list[dict[str, Any]] = [{}, {"norm_share": 0.25}, {"norm_share": 0.5}]
+    trials = [plan(validate({**content, "arms": {"a": arm}}, "x"))[0] for arm in shares]
+    assert len({trial_id(trial, {}) for trial in trials}) == len(shares)

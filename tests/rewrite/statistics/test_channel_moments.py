@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bnkit.kernels.dispatch import exact_statistics
+from bnkit.rewrite.statistics import channel_moments
 from bnkit.rewrite.statistics.channel_moments import Moments, merge, moments_of
 
 
@@ -59,6 +61,30 @@ def test_narrow_dtypes_are_summed_in_wider_ones(dtype: torch.dtype) -> None:
     assert_exact(moments_of(x), x, 1e-11)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "last"),
+    [
+        (torch.bfloat16, False),
+        # A program is compiled for each.
+        pytest.param(torch.bfloat16, True, marks=pytest.mark.slow),
+        pytest.param(torch.float16, False, marks=pytest.mark.slow),
+        pytest.param(torch.float64, True, marks=pytest.mark.slow),
+    ],
+)
+def test_many_values_of_other_dtypes(dtype: torch.dtype, last: bool) -> None:
+    x = torch.randn(64, 8, 25, 25, generator=torch.Generator().manual_seed(0)) + 3
+    x = x.to(dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
+    assert exact_statistics(x) is not None
+    assert_exact(moments_of(x), x, 1e-11)
+
+
+def test_without_a_kernel_that_sums_exactly_torch_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(33, 64, 13, 11, generator=torch.Generator().manual_seed(0)) + 1e4
+    assert_exact(moments_of(x), x, tolerance(1e4))
+    monkeypatch.setattr(channel_moments, "exact_statistics", lambda _: None)
+    assert_exact(moments_of(x), x, tolerance(1e4))
+
+
 def test_a_merge_that_forgets_the_spread_of_means_would_be_seen() -> None:
     x = torch.cat([torch.randn(10, 2, dtype=torch.float64), torch.randn(10, 2).double() + 20])
     wrong = Moments(20, *[torch.stack([x[:10].mean(0), x[10:].mean(0)]).mean(0), x[:10].var(0)])
@@ -73,3 +99,8 @@ def test_what_is_not_finite_is_told() -> None:
     x[1, 1] = float("inf")
     assert not moments_of(x).are_finite
     assert not moments_of(torch.ones(1, 2)).merged(moments_of(x)).are_finite
+    for value in (float("inf"), float("nan")):
+        many = torch.zeros(2**17, 2)
+        many[7, 1] = value
+        assert moments_of(many).mean[0] == 0
+        assert not moments_of(many).are_finite

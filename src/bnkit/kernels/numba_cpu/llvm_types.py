@@ -18,7 +18,8 @@ from bnkit.kernels.numba_cpu.problem import Configuration
 
 I1, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
 FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
-LANES = {"float32": 16, "bfloat16": 16, "float16": 16, "float64": 8}
+# By the dtype of arithmetic.
+LANES = {"float32": 16, "float64": 8}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 IN_MEMORY = {"float32": FLOAT, "bfloat16": I16, "float16": ir.HalfType(), "float64": DOUBLE}
 SUFFIX = {"float32": "f32", "bfloat16": "i16", "float16": "f16", "float64": "f64"}
@@ -36,12 +37,12 @@ class Block(types.Type):
     @property
     def lanes(self) -> int:
         """Return how many values a vector holds."""
-        return LANES[self.configuration.dtype]
+        return LANES[self.configuration.arithmetic]
 
     @property
     def vector(self) -> Vector:
         """Return the type of vectors that arithmetic is done in."""
-        is_double = self.configuration.dtype == "float64"
+        is_double = self.configuration.arithmetic == "float64"
         return Vector(types.float64 if is_double else types.float32, self.lanes)
 
 
@@ -99,19 +100,21 @@ def first_lanes(builder: Any, lanes: int, count: Any) -> Any:
 
 def widened(builder: Any, block: Block, raw: Any) -> Any:
     """Return values as loaded in the dtype of arithmetic."""
-    dtype = block.configuration.dtype
+    dtype, kind = block.configuration.dtype, llvm_vector(block.vector)
+    single = ir.VectorType(FLOAT, block.lanes)
     if dtype == "bfloat16":
         wide = ir.VectorType(I32, block.lanes)
-        bits = builder.shl(builder.zext(raw, wide), constant(wide, 16))
-        return builder.bitcast(bits, ir.VectorType(FLOAT, block.lanes))
-    if dtype == "float16":
-        return builder.fpext(raw, ir.VectorType(FLOAT, block.lanes))
-    return raw
+        raw = builder.bitcast(builder.shl(builder.zext(raw, wide), constant(wide, 16)), single)
+    elif dtype == "float16":
+        raw = builder.fpext(raw, single)
+    return raw if raw.type == kind else builder.fpext(raw, kind)
 
 
 def narrowed(builder: Any, block: Block, values: Any) -> Any:
     """Return values as they are stored: rounded to the nearest, ties to even."""
     dtype = block.configuration.dtype
+    if dtype != "float64" and values.type.element == DOUBLE:
+        values = builder.fptrunc(values, ir.VectorType(FLOAT, block.lanes))
     if dtype == "bfloat16":
         return bfloat16_bits(builder, values, ir.VectorType(I32, block.lanes))
     if dtype == "float16":

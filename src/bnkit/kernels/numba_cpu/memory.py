@@ -251,8 +251,7 @@ def arithmetic_at(_: Any, block: Any, base: Any, index: Any) -> Any:
     """Return one value that is kept in the dtype of arithmetic, as a double."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        is_double = block.configuration.dtype == "float64"
-        return double_from(builder, "float64" if is_double else "float32", *arguments[1:])
+        return double_from(builder, block.configuration.arithmetic, *arguments[1:])
 
     return types.float64(block, types.int64, types.int64), generate
 

@@ -22,6 +22,7 @@ class Configuration(NamedTuple):
         is_backward: whether this is the program of the backward pass.
         stores: how y, or the gradient of x, is written: CACHED; STREAMED, past the caches; or
             GATHERED, which streams what rows shorter than a line's multiple make together.
+        is_exact: whether sums are taken in doubles from the first value on, whatever the dtype.
     """
 
     dtype: str
@@ -31,6 +32,12 @@ class Configuration(NamedTuple):
     has_residual: bool = False
     is_backward: bool = False
     stores: str = CACHED
+    is_exact: bool = False
+
+    @property
+    def arithmetic(self) -> str:
+        """Return the dtype that vectors are computed in."""
+        return "float64" if self.is_exact or self.dtype == "float64" else "float32"
 
     @property
     def is_large(self) -> bool:
@@ -40,7 +47,8 @@ class Configuration(NamedTuple):
     @property
     def of_channels(self) -> Configuration:
         """Return what decides how values per channel are computed."""
-        return Configuration(self.dtype, self.parameter_dtype, self.layout)
+        known = Configuration(self.dtype, self.parameter_dtype, self.layout)
+        return known._replace(is_exact=self.is_exact)
 
     @property
     def of_sums(self) -> Configuration:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnkit.errors import NetworkError
-from bnkit.lab.networks.blocks import block, check_options, output_layers
+from bnkit.lab.networks.blocks import block, check_counts, check_options, output_layers
 from bnkit.layers import BatchNorm1d
 
 
@@ -19,6 +19,7 @@ def dense(
     activation: str = "relu",
     dropout: float = 0.0,
     dropout_place: str = "after-activation",
+    depth: int | None = None,
 ) -> nn.Sequential:
     """Build Flatten, [Linear, batch norm, activation] for each hidden width, Linear.
 
@@ -30,14 +31,19 @@ def dense(
         dropout: probability of dropout in each hidden layer.
         dropout_place: `before-norm`, `after-norm`, `after-activation`, or `before-output`: once,
             behind all batch norms.
+        depth: number of hidden layers, for a grid of depths; all have the one width that `hidden`
+            then holds, however often.
 
     Raises:
-        NetworkError: no hidden layer, a width below 1, or an option that is unknown.
+        NetworkError: no hidden layer, a width below 1, several widths beside `depth`, or an option
+            that is unknown.
     """
     if not hidden or min(hidden) < 1:
         raise NetworkError(
             f"dense got hidden = {list(hidden)}", required="at least one width, each at least 1"
         )
+    if depth is not None:
+        hidden = _of_depth(hidden, depth)
     check_options("dense", activation, dropout, dropout_place)
     layers: list[nn.Module] = [nn.Flatten()]
     width = math.prod(input_shape)
@@ -55,6 +61,7 @@ def sigmoid(
     hidden: Sequence[int] = (100, 100, 100),
     dropout: float = 0.0,
     dropout_place: str = "after-activation",
+    depth: int | None = None,
 ) -> nn.Sequential:
     """Build `dense` with sigmoids: 784-100-100-100-10 on MNIST's images.
 
@@ -62,4 +69,15 @@ def sigmoid(
 
     Source: Ioffe and Szegedy 2015, section 4.1, and its reproductions.
     """
-    return dense(input_shape, classes, hidden, "sigmoid", dropout, dropout_place)
+    return dense(input_shape, classes, hidden, "sigmoid", dropout, dropout_place, depth)
+
+
+def _of_depth(hidden: Sequence[int], depth: int) -> list[int]:
+    check_counts("dense", depth=depth)
+    if len({*hidden}) > 1:
+        raise NetworkError(
+            f"dense got depth = {depth} and hidden = {list(hidden)}",
+            required="with a depth all hidden layers have one width",
+            remedy=f"Give hidden = [{hidden[0]}], or leave out depth",
+        )
+    return [hidden[0]] * depth

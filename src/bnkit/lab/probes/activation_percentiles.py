@@ -22,7 +22,9 @@ class ActivationPercentiles(Probe):
     "activation percentile" has one series per layer and percentile, over all examples and units
     (linear interpolation between order statistics). "activation unsteadiness" is recorded once, at
     the end: the mean |Δ percentile| between measurements over the mean distance of the outermost
-    percentiles; a smaller number is steadier. NaN activations give NaN percentiles.
+    percentiles; a smaller number is steadier. The untrained network does not enter it: in eval mode
+    its batch norms normalize by statistics that no data went into. NaN activations give NaN
+    percentiles.
 
     Options:
         percentiles: which, from 0 to 100; default 15, 50, 85.
@@ -51,7 +53,8 @@ class ActivationPercentiles(Probe):
         """Yield each layer's percentiles."""
         for path, values in self._activations(moment).items():
             found = percentiles_of(values, self.percentiles)
-            self._history.setdefault(path, []).append(found)
+            if moment.place.step > 0:
+                self._history.setdefault(path, []).append(found)
             for percentile, value in zip(self.percentiles, found, strict=True):
                 yield Measured("activation percentile", float(value), path, f"{percentile:g}")
 

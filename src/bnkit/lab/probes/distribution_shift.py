@@ -144,7 +144,7 @@ def _of_channels(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.float64]:
             np.abs(new.std(axis=1, dtype=np.float64) - std),
             _wasserstein(np.sort(old, axis=1), np.sort(new, axis=1)),
         )
-        return np.stack(shifts) / std
+        return np.asarray(np.stack(shifts) / std)
 
 
 def _wasserstein(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.float64]:

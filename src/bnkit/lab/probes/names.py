@@ -213,9 +213,9 @@ PROBES = {
         "bnkit.lab.probes.train_eval_gap:TrainEvalGap",
         (
             RecordedMetric("loss by mode", "nat", ("key",)),
-            RecordedMetric("loss gap", "nat"),
+            RecordedMetric("loss gap between modes", "nat"),
             RecordedMetric("accuracy by mode", "share", ("key",)),
-            RecordedMetric("accuracy gap", "share"),
+            RecordedMetric("accuracy gap between modes", "share"),
         ),
         options={"examples": 1000},
     ),
@@ -228,6 +228,27 @@ PROBES = {
         ),
         layers="every batch norm",
         options={"examples": 1000},
+    ),
+    "pruned-accuracy": ProbeEntry(
+        "accuracy on held-out data after channels are pruned by |γ|, by weight norm and at random",
+        "bnkit.lab.probes.pruned_accuracy:PrunedAccuracy",
+        (
+            RecordedMetric("pruned accuracy", "share", ("key",)),
+            RecordedMetric("accuracy lost to pruning", "share", ("key",)),
+        ),
+        when="end",
+        options={
+            "amounts": (0.25, 0.5),
+            "draws": 3,
+            "scope": "layer",
+            "examples": None,
+        },
+    ),
+    "step-time": ProbeEntry(
+        "the median wall-clock time of a training step, without validation and probes",
+        "bnkit.lab.probes.step_time:StepTime",
+        (RecordedMetric("step time", "ms"),),
+        when="epoch",
     ),
 }
 

@@ -79,7 +79,7 @@ class SplitExamples:
 
     def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `limit` examples, those of a smaller limit first."""
-        for part in self._order[:limit].split(self.batch_size):
+        for part in torch.split(self._order[:limit], self.batch_size):
             yield self.split.images[part], self.split.labels[part]
 
     def __len__(self) -> int:

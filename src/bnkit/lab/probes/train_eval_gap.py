@@ -19,12 +19,12 @@ _MODES = ("training", "eval")
 class TrainEvalGap(Probe):
     """What training examples give in both modes, and the difference.
 
-    "loss by mode" and "accuracy by mode" have a series for "training" and one for "eval". "loss
-    gap" is eval − training and "accuracy gap" training − eval: both are above 0 where the network
-    does worse in eval mode. In training mode batch norm uses the batch, so its size counts: a study
-    takes batches as large as those it trains on. Layers in eval mode within a network in training
-    mode are frozen and stay so. A batch of one example is left out, which training mode cannot
-    normalize.
+    "loss by mode" and "accuracy by mode" have a series for "training" and one for "eval". "loss gap
+    between modes" is eval − training and "accuracy gap between modes" training − eval: both are
+    above 0 where the network does worse in eval mode. In training mode batch norm uses the
+    batch, so its size counts: a study takes batches as large as those it trains on. Layers in
+    eval mode within a network in training mode are frozen and stay so. A batch of one example
+    is left out, which training mode cannot normalize.
 
     Accuracy is recorded where a batch ends with whole-number labels, (N,), and the network puts out
     logits, (N, K) with K ≥ 2.
@@ -56,12 +56,12 @@ class TrainEvalGap(Probe):
         losses = training.loss, evaluated.loss
         for mode, loss in zip(_MODES, losses, strict=True):
             yield Measured("loss by mode", loss, key=mode)
-        yield Measured("loss gap", losses[1] - losses[0])
+        yield Measured("loss gap between modes", losses[1] - losses[0])
         if training.labelled and evaluated.labelled:
             accuracies = training.accuracy, evaluated.accuracy
             for mode, accuracy in zip(_MODES, accuracies, strict=True):
                 yield Measured("accuracy by mode", accuracy, key=mode)
-            yield Measured("accuracy gap", accuracies[0] - accuracies[1])
+            yield Measured("accuracy gap between modes", accuracies[0] - accuracies[1])
 
     def _sums(self, moment: Moment) -> _Sums:
         assert moment.training is not None
@@ -102,9 +102,10 @@ def labels_of(batch: Any) -> Tensor | None:
     """Return the labels that a batch ends with, whole numbers of shape (N,); None without any."""
     values = list(batch.values()) if isinstance(batch, dict) else batch
     last = values[-1] if isinstance(values, list | tuple) and len(values) > 1 else None
-    is_whole = isinstance(last, Tensor) and not (last.is_floating_point() or last.is_complex())
-    is_whole = is_whole and last.dtype != torch.bool
-    return last if is_whole and last.dim() == 1 else None
+    if not isinstance(last, Tensor) or last.dim() != 1:
+        return None
+    is_whole = not (last.is_floating_point() or last.is_complex() or last.dtype == torch.bool)
+    return last if is_whole else None
 
 
 def are_logits(output: Any, labels: Tensor) -> bool:

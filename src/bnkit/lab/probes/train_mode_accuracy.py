@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnkit.errors import ProbeError
+from bnkit.inspection.families import module_family
 from bnkit.inspection.preserve import preserve
 from bnkit.lab.probes.classified import Labelled, all_labelled, examples_option, predictions
 from bnkit.lab.probes.moment import Moment
@@ -23,8 +24,9 @@ class TrainModeAccuracy(Probe):
     """Accuracy in training mode on held-out images, and whether predictions depend on the batch.
 
     The images are classified twice, in two orders drawn once and for all, in batches of each size.
-    Each time buffers and random numbers begin as they are found, so that the orders differ in
-    nothing else (but dropout then drops other images' values). Per batch size, as key:
+    Each time buffers and random numbers begin as they are found, and dropout layers are in eval
+    mode, so that the orders differ in nothing but which images share a batch. Per batch size, as
+    key:
     "train-mode accuracy" is the mean of both; "accuracy lost in train mode" is the accuracy in eval
     mode less that; "train-mode changed predictions" and "eval-mode changed predictions" are the
     shares of images that get another class in the other order. A batch size of which the network
@@ -132,8 +134,7 @@ def _in_order(
     classes = torch.full_like(data.labels, -1)
     try:
         with preserve(network, copy_parameters=False), torch.no_grad():
-            if not (training and network.training):
-                network.train(training)
+            _set_mode(network, training)
             parts = [
                 predictions(network, objective, batch)
                 for batch in Labelled(data.images[order], data.labels[order]).cut(size)
@@ -144,6 +145,15 @@ def _in_order(
         if not training or size > 1:
             raise
     return classes
+
+
+def _set_mode(network: nn.Module, training: bool) -> None:
+    """Put a network into a mode; in training, dropout and what is frozen stay in eval mode."""
+    if not (training and network.training):
+        network.train(training)
+    for module in network.modules():
+        if module_family(module) == "dropout":
+            module.eval()
 
 
 def _share(found: Tensor) -> float:

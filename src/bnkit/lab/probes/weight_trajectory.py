@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +22,22 @@ from bnkit.lab.probes.probed_step import refuse_no_scalar
 _WRITTEN = re.compile(r"(?P<path>[^\[\]]+)(?:\[(?P<index>\s*\d+(?:\s*,\s*\d+)*)\s*\])?")
 
 
-class ChosenWeight(NamedTuple):
+@dataclass(frozen=True)
+class ChosenWeight:
     """One number of a parameter.
 
     Attributes:
         path: of the parameter.
-        index: one number per axis.
+        place: its index, one number per axis.
     """
 
     path: str
-    index: tuple[int, ...]
+    place: tuple[int, ...]
 
     @property
     def key(self) -> str:
         """The index in words: "3,4,1,0"."""
-        return ",".join(map(str, self.index))
+        return ",".join(map(str, self.place))
 
 
 class WeightTrajectory(Probe):
@@ -85,7 +87,7 @@ class WeightTrajectory(Probe):
         point = []
         for weight in self.weights:
             if weight.path in known:  # an arm may have removed it
-                point.append(known[weight.path].detach()[weight.index].item())
+                point.append(known[weight.path].detach()[weight.place].item())
                 yield Measured("weight", point[-1], weight.path, weight.key)
         loss = self._loss(moment)
         yield Measured("trajectory loss", loss)

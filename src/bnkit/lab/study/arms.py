@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -24,7 +25,9 @@ _MOST_GROUPS = 32
 ArmRewrite = Callable[[nn.Module, Tensor, str], Rewrite]
 
 
-def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewrite:
+def apply_arm(
+    network: nn.Module, norm: str, example: Tensor, name: str, share: float = 1.0
+) -> Rewrite:
     """Rewrite a new network into an arm's; the weights that remain are not touched.
 
     Args:
@@ -32,6 +35,7 @@ def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewr
         norm: a key of `NORMS`.
         example: a batch of the data, to trace the network with.
         name: the network's name, for messages.
+        share: of the batch norms that the arm keeps, in (0, 1]; the others are removed first.
 
     Raises:
         NetworkError: the network has no batch norm, or one that the arm cannot rewrite; all of
@@ -40,7 +44,8 @@ def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewr
     module, _, function = NORMS[norm].home.rpartition(":")
     rewrite: ArmRewrite = getattr(import_module(module), function)
     try:
-        return rewrite(network, example, norm)
+        removed = without_the_others(network, example, share)
+        applied = rewrite(network, example, norm)
     except RewriteError as error:
         raise NetworkError(
             f"{error.where}: {error.given}" if error.where else error.given,
@@ -48,6 +53,10 @@ def apply_arm(network: nn.Module, norm: str, example: Tensor, name: str) -> Rewr
             remedy=error.remedy or "There is nothing to compare: name a network with batch norms",
             where=f"network {name}, arm norm {norm!r}",
         ) from error
+    if removed is None:
+        return applied
+    changes, skipped = removed.changes + applied.changes, removed.skipped + applied.skipped
+    return Rewrite(network, changes=changes, skipped=skipped)
 
 
 def as_given(network: nn.Module, *_: Tensor | str) -> Rewrite:
@@ -58,6 +67,36 @@ def as_given(network: nn.Module, *_: Tensor | str) -> Rewrite:
 def without_batch_norm(network: nn.Module, example: Tensor, _: str) -> Rewrite:
     """Remove the batch norms."""
     return remove(network, example, inplace=True)
+
+
+def without_the_others(network: nn.Module, example: Tensor, share: float) -> Rewrite | None:
+    """Remove batch norms until a share of them is left, evenly spread over the network.
+
+    Of n batch norms, in the order of the network's modules, k = max(1, ⌊share · n + ½⌋) stay:
+    those numbered ⌊(i + ½) · n / k⌋ for i = 0 … k − 1.
+
+    Returns:
+        What was removed; None if all stay.
+
+    Raises:
+        RewriteError: there is none, or one that cannot be removed.
+    """
+    if share == 1:
+        return None
+    paths = list(_batch_norms(network))
+    if not paths:
+        raise RewriteError(
+            "the network has no batch norm", required="at least one, of which a share is kept"
+        )
+    kept = {paths[number] for number in evenly_spread(len(paths), share)}
+    others = [path for path in paths if path not in kept]
+    return remove(network, example, layers=others, inplace=True) if others else None
+
+
+def evenly_spread(count: int, share: float) -> list[int]:
+    """Return which of `count` things, one or more, make up a share of them: at least one."""
+    kept = max(1, math.floor(share * count + 0.5))
+    return [math.floor((number + 0.5) * count / kept) for number in range(kept)]
 
 
 def converted(network: nn.Module, example: Tensor, norm: str) -> Rewrite:

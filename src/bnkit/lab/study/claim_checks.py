@@ -31,8 +31,9 @@ def check_metric(claim: ClaimSettings, metrics: Mapping[str, RecordedMetric]) ->
             f"{', '.join(metrics)}. {_remedy(claim.metric, metrics)}".rstrip(". ")
         )
     per = metrics[claim.metric].per
-    for name in ("layer", "key"):
-        is_named = getattr(claim, name) is not None
+    named = {"layer": claim.layer, "key": claim.key or claim.better_key}
+    for name, value in named.items():
+        is_named = value is not None
         if is_named and name not in per:
             what = f"per {' and '.join(per)}" if per else "as one value per checkpoint"
             raise ValueError(

@@ -64,8 +64,8 @@ def read_at_equal_loss(
     for trial in (better, than):
         descent = _descent(trial, recorded, losses)
         if isinstance(descent, str):
-            none, some = Reading(None, problem=descent), Reading(1.0)
-            return (none, some) if trial is better else (some, none)
+            unusable, nothing = Reading(None, problem=descent), Reading(1.0)
+            return (unusable, nothing) if trial is better else (nothing, unusable)
         descents.append(descent)
     means, common = binned_means(*descents)
     if common.sum() < FEWEST_BINS:

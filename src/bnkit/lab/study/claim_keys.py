@@ -27,7 +27,7 @@ Across = Literal["mean", "range", "deviation"]
 
 # What every claim may state.
 COMMON = ("id", "text", "kind", "metric", "better", "than", "reading", "where", "published")
-PER_LAYER = ("layer", "key")
+PER_LAYER = ("layer", "key", "better_key", "than_key")
 
 # kind → the keys it uses beside the common ones and those of its reading.
 OF_KIND: dict[Kind, tuple[str, ...]] = {

@@ -25,6 +25,8 @@ class ClaimSettings(BaseModel):
         better, than: the arm the claim speaks for, and the arm it is held against. `trend` may
             leave `than` out and speaks of `better` alone; with `than` of their difference.
             `which-is-better` uses both without taking sides.
+        better_key, than_key: in place of `key`: a key for each side, where two keys of a metric are
+            compared; both sides may then be the same arm.
         than_value: for `higher` and `lower`, in place of `than`: a number that the better arm is
             held against.
         reading: what one trial gives: the metric at the `last` checkpoint (or at `at_epoch`), its
@@ -64,6 +66,8 @@ class ClaimSettings(BaseModel):
     metric: str = ""
     layer: str | None = None
     key: str | None = None
+    better_key: str | None = None
+    than_key: str | None = None
     better: str
     than: str | None = None
     than_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -163,9 +167,26 @@ class ClaimSettings(BaseModel):
         if self.kind != "trend" and self.than is None and self.than_value is None:
             number = ", or than_value, a number" if self.kind in ("higher", "lower") else ""
             raise ValueError(f'a claim of kind "{self.kind}" needs than, the other arm{number}')
-        if self.than == self.better:
-            raise ValueError("better and than name the same arm")
+        self._check_sides()
         return self
+
+    def _check_sides(self) -> None:
+        keys = (self.better_key, self.than_key)
+        if (keys[0] is None) != (keys[1] is None):
+            raise ValueError("better_key and than_key go together: give both, or key for both arms")
+        if keys[0] is not None and self.key is not None:
+            raise ValueError(
+                "give key for both sides, or better_key and than_key, and not all three"
+            )
+        if keys[0] is not None and self.than is None:
+            raise ValueError("than_key needs than, the arm of that side; it may be the same arm")
+        if self.than == self.better and keys[0] == keys[1]:
+            raise ValueError(
+                "better and than name the same arm"
+                + (" and the same key" if keys[0] is not None else "")
+            )
+        if self.than == self.better and self.published is not None:
+            raise ValueError("published is by arm, and better and than are the same arm")
 
     @model_validator(mode="after")
     def _other_keys_are_not(self) -> Self:

@@ -16,6 +16,7 @@ from bnkit.lab.study.claim_evaluation import Evaluation, evaluate
 from bnkit.lab.study.claim_pairs import CannotBeTestedError, PairedValues, pair, trials_of
 from bnkit.lab.study.claim_quantity import TRAIN_LOSS, all_series_of, quantity, series_of, unit
 from bnkit.lab.study.claim_settings import ClaimSettings
+from bnkit.lab.study.claim_sides import Sides, sides_of
 from bnkit.lab.study.claim_values import LAST, MetricValues, Series, grid_key, metric_values
 from bnkit.lab.study.claim_wording import at_words, divergence, reason, winner
 from bnkit.lab.study.statistics import LEVEL, estimate_mean, holm
@@ -49,9 +50,8 @@ def judge(
 
     Source: design.md, Verdicts; docs/guides/verdicts.md has the null hypothesis of each kind.
     """
-    wanted = [series for claim in claims for series in all_series_of(claim)]
-    recorded = metric_values(wanted, trials, metrics)
-    tested = [_test(claim, trials, recorded) for claim in claims]
+    views = _views(claims, trials, metrics)
+    tested = [_test(*view) for view in views]
     p_values = {
         index: test.evaluation.p
         for index, test in enumerate(tested)
@@ -59,14 +59,29 @@ def judge(
     }
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     verdicts = []
-    for index, (claim, test) in enumerate(zip(claims, tested, strict=True)):
-        blank = _untested(claim, trials, recorded[series_of(claim)].unit)
+    for index, (view, test) in enumerate(zip(views, tested, strict=True)):
+        blank = _untested(view.claim, view.trials, view.own.unit)
         if isinstance(test, _Tested):
-            verdict = _filled(blank, claim, test, adjusted.get(index), len(p_values))
+            verdict = _filled(blank, view.claim, test, adjusted.get(index), len(p_values))
         else:
             verdict = replace(blank, reason=test)
         verdicts.append(replace(verdict, reason=verdict.reason + divergence(verdict.diverged)))
     return verdicts
+
+
+def _views(
+    claims: Sequence[ClaimSettings], trials: Sequence[TrialRecord], metrics: pl.DataFrame
+) -> list[Sides]:
+    """Return each claim with the trials and values that it is judged by."""
+    of_arms = [claim for claim in claims if claim.better_key is None]
+    wanted = [series for claim in of_arms for series in all_series_of(claim)]
+    recorded = metric_values(wanted, trials, metrics)
+    return [
+        Sides(claim, trials, recorded)
+        if claim.better_key is None
+        else sides_of(claim, trials, metrics)
+        for claim in claims
+    ]
 
 
 def summarize(

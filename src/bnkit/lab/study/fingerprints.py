@@ -23,8 +23,9 @@ def trial_id(trial: PlannedTrial, fingerprints: Mapping[str, str]) -> str:
     """
     settings = trial.settings.model_dump(mode="json")
     settings["data"].pop("path")
-    if not settings["probes"]:  # ids of trials that were stored before there were probes
-        del settings["probes"]
+    for later in ("probes", "norm_share"):  # trials stored before there were these keep their ids
+        if not settings[later]:
+            del settings[later]
     settings["network"]["name"] = settings["network"]["name"].rpartition(":")[2]
     settings["training"]["loss"] = settings["training"]["loss"].rpartition(":")[2]
     content = {

@@ -38,7 +38,15 @@ class StudyTable(BaseModel):
 
 
 class TrialSettings(BaseModel):
-    """All that determines one trial but its seed."""
+    """All that determines one trial but its seed.
+
+    Attributes:
+        data, network, training: as the tables of the study file.
+        norm: what the arm makes of the network's batch norms.
+        norm_share: share of the batch norms that `norm` applies to, evenly spread; the others are
+            removed. None for all.
+        probes: what is measured.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +54,7 @@ class TrialSettings(BaseModel):
     network: NetworkSettings
     training: TrainingSettings
     norm: str = "batch"
+    norm_share: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     probes: tuple[ProbeSettings, ...] = ()
 
 
@@ -204,6 +213,13 @@ def _trial_settings(merged: Settings, where: str) -> TrialSettings:
     except ValidationError as error:
         raise StudyError(**validation_message(error, table="arms"), where=where) from error
     check_norm(settings.norm, where)
+    if settings.norm == "none" and settings.norm_share is not None:
+        raise StudyError(
+            f'norm = "none" with norm_share = {settings.norm_share:g}',
+            required="a share of the batch norms that are kept, and this arm keeps none",
+            remedy="Leave out norm_share",
+            where=where,
+        )
     return settings
 
 

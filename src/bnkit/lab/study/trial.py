@@ -103,12 +103,8 @@ def run_trial(
                 remedy="Trials that had finished are kept; mend it and run again",
                 where=f"arm {job.trial.arm!r}, seed {job.trial.seed}",
             ) from error
-    notes = (
-        *dataset.notes,
-        *arm_notes(job.trial.arm, built.rewrite),
-        *_stopping_notes(job, run),
-        *_probe_notes(session),
-    )
+    arm = arm_notes(job.trial.arm, built.rewrite)
+    notes = (*dataset.notes, *arm, *_stopping_notes(job, run), *_probe_notes(session))
     seconds = time.perf_counter() - started
     record = _record(job, dataset.classes, run.diverged_step, notes, seconds)
     TrialStore(root).save(record, [*_rows(run.checkpoints), *session.rows])
@@ -187,7 +183,9 @@ def build_arm(job: TrialJob, dataset: Dataset, example: Tensor) -> BuiltArm:
     settings = job.trial.settings
     network = build_as_given(job, dataset, example)
     probes = make_probes(settings.probes, network)
-    return BuiltArm(apply_arm(network, settings.norm, example, settings.network.name), probes)
+    share = settings.norm_share or 1.0
+    rewrite = apply_arm(network, settings.norm, example, settings.network.name, share)
+    return BuiltArm(rewrite, probes)
 
 
 def build_as_given(job: TrialJob, dataset: Dataset, example: Tensor) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -69,48 +69,52 @@ def train(
     first = untrained(network, train_split, test_split, batch_size, loss_function, computation)
     run, cut = TrainingRun([first]), (len(train_split), batch_size, drop_last)
     per_epoch, total = settings.steps_per_epoch(*cut), settings.total_steps(*cut)
+    length = {"total": total, "per_epoch": per_epoch}
     steps = OptimizerSteps(
-        network,
-        settings,
-        loss_function,
-        computation,
-        total=total,
-        per_epoch=per_epoch,
-        observer=observer,
+        network, settings, loss_function, computation, observer=observer, **length
     )
     full_batch = FullBatch(network, train_split, computation)
     means = TrainingMeans(per_epoch, batches_per_epoch(*cut))
     stopping = EarlyStopping(settings.early_stopping)
-    validate_every = settings.validate_every or per_epoch
+    places = list(_places(total, per_epoch, settings.validate_every or per_epoch))
     groups = grouped_batches(train_split, batch_size, drop_last, settings.accumulate, seed)
     network.train()
     observer.start()
-    for place, batches in zip(_places(total, per_epoch, validate_every), groups, strict=False):
-        step = place.step
+    for place, batches in zip(places, groups, strict=False):
         full_batch.refresh()
         results = steps.take(place, batches)
         if results is None:
-            run.diverged_step = step
+            run.diverged_step = place.step
             return run
-        means.add(step, results)
+        means.add(place.step, results)
         if not place.is_checkpoint:
             continue
         tested = evaluate(network, test_split, loss_function, computation)
-        run.checkpoints.append(Checkpoint(step, place.epoch, *means.of_epoch(), *tested))
+        run.checkpoints.append(Checkpoint(place.step, place.epoch, *means.of_epoch(), *tested))
         if not math.isfinite(tested[0]):
-            run.diverged_step = step
+            run.diverged_step = place.step
             return run
-        on_checkpoint(step)
-        if stopping.is_due(run.checkpoints[-1]) and step < total:
-            run.stopped_step = step
+        on_checkpoint(place.step)
+        if stopping.is_due(run.checkpoints[-1]) and not place.is_last:
+            run.stopped_step = place.step
             break
-    if not means.recent_loss() < first.train_loss:
-        run.diverged_step = run.stopped_step or total
-    elif run.stopped_step is not None:
-        run.checkpoints += _standing(run.checkpoints[-1], _places(total, per_epoch, validate_every))
-        on_checkpoint(total)
+    _end(run, means.recent_loss(), places, on_checkpoint)
     observer.finish()
     return run
+
+
+def _end(
+    run: TrainingRun,
+    recent_loss: float,
+    places: Sequence[StepPlace],
+    on_checkpoint: Callable[[int], None],
+) -> None:
+    """Note whether a run has diverged; one that stopped early stands still from then on."""
+    if not recent_loss < run.checkpoints[0].train_loss:
+        run.diverged_step = run.stopped_step or places[-1].step
+    elif run.stopped_step is not None:
+        run.checkpoints += _standing(run.checkpoints[-1], places)
+        on_checkpoint(places[-1].step)
 
 
 def _places(total: int, per_epoch: int, validate_every: int) -> Iterator[StepPlace]:

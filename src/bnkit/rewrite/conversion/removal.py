@@ -18,6 +18,7 @@ from bnkit.rewrite.double_trace import DoubleTrace, trace_as_changed, trace_as_g
 from bnkit.rewrite.edits import Edits, rewriting
 from bnkit.rewrite.folding.fold_groups import fold_groups
 from bnkit.rewrite.folding.fold_proof import full_precision
+from bnkit.rewrite.layer_choice import Patterns, chosen_layers
 from bnkit.rewrite.output_difference import largest_difference, relative_difference
 from bnkit.rewrite.result import Rewrite
 from bnkit.rewrite.rewrite_arguments import refuse_scripted
@@ -35,11 +36,12 @@ def remove(
     model: nn.Module,
     example_args: Example,
     *,
+    layers: Patterns | None = None,
     restore_bias: bool = True,
     fold_scale: bool = False,
     inplace: bool = False,
 ) -> Rewrite:
-    """Replace every batch norm by the identity.
+    """Replace every batch norm, or those that `layers` names, by the identity.
 
     A batch norm's β does a bias's work, so the conv or linear layers that feed one are usually
     built without a bias. Each of those that has none gets one of zeros, trained if β was; a batch
@@ -60,6 +62,7 @@ def remove(
         model: any network with at least one batch norm.
         example_args: the input of one forward: a tensor, positional arguments in a tuple or list,
             or keyword arguments in a mapping.
+        layers: paths or patterns of the batch norms to remove, such as "layer1.*"; None for all.
         restore_bias: give feeding layers the bias of zeros; else they stay without.
         fold_scale: fold the batch norms' scale and shift into the layers beside them.
         inplace: change the model itself and not a copy.
@@ -68,18 +71,18 @@ def remove(
         The rewrite; `.difference` is measured in eval mode on the example.
 
     Raises:
-        RewriteError: there is no batch norm; a batch norm is a subclass with a forward of its own,
-            whose extra behaviour the identity would drop; one is called as a function, or still
-            runs afterwards, because something else than its parent module holds it; parameters are
-            uninitialized; a part is TorchScript; the network does not run on the example, before or
-            after, or returns other shapes after; what was folded changed the output by more than
-            rounding. The model is then as it was.
+        RewriteError: there is no batch norm, or none that a pattern names; a batch norm is a
+            subclass with a forward of its own, whose extra behaviour the identity would drop; one
+            is called as a function, or still runs afterwards, because something else than its
+            parent module holds it; parameters are uninitialized; a part is TorchScript; the network
+            does not run on the example, before or after, or returns other shapes after; what was
+            folded changed the output by more than rounding. The model is then as it was.
 
     Cost: four forwards, and a copy of the model unless `inplace`; with `fold_scale` also what
     `fold` costs.
     """
     refuse_uninitialized(model)
-    norms = batch_norm_paths(model)
+    norms = _chosen(model, layers)
     _refuse_unprovable(model, norms)
     before = trace_as_given(model, example_args)
     _refuse_functional(before.traces)
@@ -94,9 +97,19 @@ def remove(
             if _has_hooks(layer):
                 edits.skipped(path, _HOOKS_DROPPED)
         if fold_scale:
-            _fold(edits, model, example_args, before)
+            _fold(edits, model, example_args, before, {id(layer) for layer in norms.values()})
         _remove_and_check(edits, norms, biased, before, example_args)
     return edits.rewrite
+
+
+def _chosen(model: nn.Module, layers: Patterns | None) -> dict[str, _BatchNorm]:
+    """Return path → batch norm for those to be removed, shared ones under each of their paths."""
+    norms = batch_norm_paths(model)
+    if layers is None or not norms:
+        return norms
+    named = chosen_layers(model, layers, lambda m: isinstance(m, _BatchNorm), "batch norm")
+    chosen = {id(layer) for layer in named.values()}
+    return {path: layer for path, layer in norms.items() if id(layer) in chosen}
 
 
 def batch_norm_paths(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -162,10 +175,12 @@ def _has_hooks(layer: nn.Module) -> bool:
     return any(getattr(layer, table) for table in _HOOK_TABLES)
 
 
-def _fold(edits: Edits, model: nn.Module, example: Example, runs: DoubleTrace) -> None:
+def _fold(
+    edits: Edits, model: nn.Module, example: Example, runs: DoubleTrace, chosen: set[int]
+) -> None:
     """Fold the batch norms that can be, and say why the others are removed without that."""
     with full_precision():
-        done = fold_groups(edits, model, example, runs, any_mode=True)
+        done = fold_groups(edits, model, example, runs, chosen=chosen, any_mode=True)
     for path, folded in done.proved.items():
         for norm in folded.group.norms:
             edits.changed(norm, f"its scale and shift folded into {path}")
@@ -180,7 +195,8 @@ def _remove_and_check(
     before: DoubleTrace,
     example: Example,
 ) -> None:
-    left = batch_norm_paths(edits.model)
+    # What was folded is gone already.
+    left = {path: layer for path, layer in batch_norm_paths(edits.model).items() if path in norms}
     # What stays referenced from a list or a closure still runs once more, before it is refused.
     with preserve(nn.ModuleList(left.values())):
         for layer in {id(layer): layer for layer in left.values()}.values():
@@ -193,7 +209,8 @@ def _remove_and_check(
             if _give_zero_bias(edits, edits.model.get_submodule(path), is_trained)
         ]
         after = trace_as_changed(edits.model, example, before)
-    _refuse_remaining(after.traces)
+    stay = {id(layer) for layer in batch_norm_paths(edits.model).values()}
+    _refuse_remaining(after.traces, stay)
     outputs = before.evaluation.output_tensors, after.evaluation.output_tensors
     edits.rewrite.difference = largest_difference(*outputs)
     edits.rewrite.relative_difference = relative_difference(*outputs)
@@ -206,9 +223,11 @@ def _remove_and_check(
             edits.skipped(path, _BIAS_UNREAD)
 
 
-def _refuse_remaining(traces: Iterable[Trace]) -> None:
+def _refuse_remaining(traces: Iterable[Trace], stay: set[int]) -> None:
     for watched in traces:
         for call in watched.calls:
+            if id(call.module) in stay:
+                continue
             if isinstance(call.module, _BatchNorm) or (
                 call.module is None and "batch_norm" in call.name
             ):

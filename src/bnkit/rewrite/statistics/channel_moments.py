@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnkit.kernels.dispatch import exact_statistics
+
 # Values that are widened to float64 at a time: they stay in a cache between the passes.
 _PART = 2**18
 
@@ -72,12 +74,17 @@ def merge(parts: list[Moments]) -> Moments:
 def moments_of(x: Tensor) -> Moments:
     """Return the moments of (N, C, *S), of at least one value per channel.
 
-    Of each part of x, in float64: μ = Σ x / m as summed, δ = Σ (x − μ)/m, mean = μ + δ and
+    Large tensors by a kernel that sums in float64 in one read, if one takes them. Else of each part
+    of x, in float64: μ = Σ x / m as summed, δ = Σ (x − μ)/m, mean = μ + δ and
     squares = Σ (x − μ)² − m·δ². So nothing cancels where mean ≫ std.
 
-    Cost: some 1 ns per value and CPU core, of which a forward takes many more.
+    Cost: some 0.5 ns per value and CPU core by a kernel, and else 2 ns, of which a forward takes
+    many more.
     """
     x = x.detach()
+    exact = exact_statistics(x)
+    if exact is not None:
+        return Moments(exact.m, exact.mean, exact.var * exact.m)
     if x.device.type == "mps":  # it has no float64
         x = x.cpu()
     axes, shape = (0, *range(2, x.dim())), (1, -1, *[1] * (x.dim() - 2))
