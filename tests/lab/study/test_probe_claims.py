@@ -26,10 +26,10 @@ def test_what_a_claim_names_is_recorded(name: str, tmp_path: Path) -> None:
     for arm in sorted({claim.better for claim in claims}):
         trial, update = trials[arm], {}
         update["training"] = trial.settings.training.model_copy(update={"epochs": None, "steps": 2})
-        update["probes"] = [
+        update["probes"] = tuple(
             probe if _is_final(probe) else probe.model_copy(update={"when": 1})
             for probe in trial.settings.probes
-        ]
+        )
         # As many test images as the largest batch that a probe takes by itself.
         update["data"] = trial.settings.data.model_copy(update={"test_examples": 256})
         trial = trial.model_copy(update={"settings": trial.settings.model_copy(update=update)})

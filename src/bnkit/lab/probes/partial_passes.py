@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from bnkit.lab.probes.graph_order import node_number
@@ -40,8 +41,9 @@ class RecordedForward:
     place in it has the same activations up to there. Within `skipping(place)` the modules that were
     called before it return what they did, with the random numbers drawn as they were; all else,
     such as additions between modules, runs. Only modules without children whose class is of
-    `torch.nn` or bnkit are skipped, and of these none with buffers that is called twice: the
-    forward of other modules may do more than return its output.
+    `torch.nn` or bnkit are skipped, none of these with buffers that is called twice, and none
+    within a part that activation checkpointing runs again in the backward: the forward of other
+    modules may do more than return its output.
 
     Places are numbers of nodes in the graph of the recorded forward (`first_uses`), so that the
     order is that in which parameters are used, whoever uses them.
@@ -95,7 +97,7 @@ class RecordedForward:
         for tensor in tensors or ():
             if tensor.grad_fn is not None:
                 self._place = max(self._place, node_number(tensor.grad_fn))
-        copied = None if tensors is None else _copied(output)
+        copied = None if tensors is None or _is_run_again() else _copied(output)
         returned = [(tensor, tensor._version) for tensor in tensors or ()]
         self._calls.append(_Call(module, copied, self._place, RandomState(), returned))
         return output
@@ -113,6 +115,16 @@ class RecordedForward:
         call.random_state.restore()
         # What is written to in place afterwards will be here, too.
         return _copied(call.output) if index in self._modified else call.output
+
+
+def _is_run_again() -> bool:
+    """Return whether what is saved for the backward passes hooks, as within a checkpoint.
+
+    Skipped in the forward and not when a checkpoint runs it again, a module would shift what the
+    backward takes for saved tensors.
+    """
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is None or top(True) is not None
 
 
 def _can_be_skipped(module: nn.Module) -> bool:

@@ -17,8 +17,9 @@ class StepTime(Probe):
     A step is forward, backward and update; validation and probes are not part of it. The median,
     because a few steps are much longer: the first, where kernels are compiled, and those in which
     the machine did something else. On a GPU a step ends when its work is handed over, unless the
-    loop waits for it. Other probes that run more often at no step of their own leave it fewer
-    steps: those since their last measurement. Trials that run side by side share the machine.
+    loop waits for it. With `when = "end"` it is the median over the whole training, unless other
+    probes measured in between, which leave it the steps since then. Trials that run side by side
+    share the machine.
     """
 
     kind = "step-time"

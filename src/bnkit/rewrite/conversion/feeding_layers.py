@@ -61,17 +61,18 @@ def find_feeding(
     """Return what feeds the batch norms, by all traces together.
 
     Args:
-        norms: path → layer, shared ones under each of their paths.
+        norms: path → layer, shared ones under each of their paths; some of the network's, or all.
         traces: of the network that holds them.
         failure: why a further trace is missing, as a clause; told of what never ran.
     """
     paths: dict[str, bool] = {}
     skipped: dict[Skipped, None] = {}
+    wanted = {id(layer) for layer in norms.values()}
     ran: set[int] = set()
     for watched in traces:
         ends: dict[int, bool] = {}
         for call in watched.calls:
-            if not isinstance(call.module, _BatchNorm):
+            if not isinstance(call.module, _BatchNorm) or id(call.module) not in wanted:
                 continue
             ran.add(id(call.module))
             if call.module.bias is None:  # nothing did a bias's work

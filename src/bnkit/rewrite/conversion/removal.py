@@ -209,8 +209,8 @@ def _remove_and_check(
             if _give_zero_bias(edits, edits.model.get_submodule(path), is_trained)
         ]
         after = trace_as_changed(edits.model, example, before)
-    removed = {id(layer) for layer in [*norms.values(), *left.values()]}
-    _refuse_remaining(after.traces, removed)
+    stay = {id(layer) for layer in batch_norm_paths(edits.model).values()}
+    _refuse_remaining(after.traces, stay)
     outputs = before.evaluation.output_tensors, after.evaluation.output_tensors
     edits.rewrite.difference = largest_difference(*outputs)
     edits.rewrite.relative_difference = relative_difference(*outputs)
@@ -223,10 +223,14 @@ def _remove_and_check(
             edits.skipped(path, _BIAS_UNREAD)
 
 
-def _refuse_remaining(traces: Iterable[Trace], removed: set[int]) -> None:
+def _refuse_remaining(traces: Iterable[Trace], stay: set[int]) -> None:
     for watched in traces:
         for call in watched.calls:
-            if id(call.module) in removed or (call.module is None and "batch_norm" in call.name):
+            if id(call.module) in stay:
+                continue
+            if isinstance(call.module, _BatchNorm) or (
+                call.module is None and "batch_norm" in call.name
+            ):
                 raise RewriteError(
                     "still runs a batch norm after all registered ones were replaced",
                     required="a batch norm may be held by its parent module alone, and not also "

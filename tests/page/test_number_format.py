@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bnkit.lab.report.number_format import duration, estimate, number, p_value
+from bnkit.page.number_format import duration, estimate, number, p_value
 
 
 @pytest.mark.parametrize(

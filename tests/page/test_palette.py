@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bnkit.lab.report.page import TEMPLATES
-from bnkit.lab.report.palette import (
+from bnkit.page.palette import (
     ARM_COLOURS,
     BACKGROUNDS,
     DASHES,
     MARKERS,
     appearance,
 )
+from bnkit.page.shell import TEMPLATES
 
 TEXT_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 GRAPHIC_CONTRAST = 3.0  # WCAG 2.2, 1.4.11
@@ -69,7 +69,7 @@ def test_neighbouring_arms_differ_without_colour():
 
 def _colours(theme: str) -> dict[str, str]:
     """Return the page's own colours of a theme, as the style sheet states them."""
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    css = (TEMPLATES / "base.css").read_text(encoding="utf-8")
     start = ":root {" if theme == "light" else ':root[data-theme="dark"] {'
     block = css.split(start, 1)[1].split("}", 1)[0]
     pairs = [item.split(":") for item in block.split(";") if item.strip().startswith("--")]
@@ -88,7 +88,7 @@ def test_text_is_readable(theme):
 
 
 def test_dark_colours_are_the_same_whichever_way_dark_was_chosen():
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    css = (TEMPLATES / "base.css").read_text(encoding="utf-8")
     by_system = css.split(':root:not([data-theme="light"]) {', 1)[1].split("}", 1)[0]
     by_choice = css.split(':root[data-theme="dark"] {', 1)[1].split("}", 1)[0]
     assert by_choice.replace("color-scheme: dark;", "").split() == by_system.split()

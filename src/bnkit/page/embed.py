@@ -6,11 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
-
-from bnkit.errors import MissingExtraError
 
 # Each character that could close the script element or a line of JavaScript, as JSON may write it.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -18,33 +14,21 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 
 def json_for_script(content: Any) -> str:
     """Return JSON that is safe inside a script element; values that are not finite become null."""
-    text = json.dumps(_finite(content), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = _dumps(content)
+    except ValueError:
+        text = _dumps(_finite(content))
     return text.translate(_ESCAPES)
+
+
+def _dumps(content: Any) -> str:
+    return json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 def script_hash(source: str) -> str:
     """Return the source expression that lets a content security policy run this one script."""
     digest = hashlib.sha256(source.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
-
-
-def plotly_source() -> str:
-    """Return Plotly's JavaScript, read from the plotly package without importing it.
-
-    Raises:
-        MissingExtraError: plotly is not installed, or has no JavaScript in it.
-    """
-    spec = find_spec("plotly")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    for folder in folders:
-        path = Path(folder) / "package_data" / "plotly.min.js"
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    raise MissingExtraError(
-        "plotly is not installed",
-        required="the report page draws its curves with it",
-        remedy='Install it with pip install "bnkit[lab]"',
-    )
 
 
 def _finite(content: Any) -> Any:
