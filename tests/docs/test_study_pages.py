@@ -179,6 +179,11 @@ def test_differences_are_those_of_settings_and_not_of_wording() -> None:
         return {"study": {"title": text}, "training": {"epochs": epochs}, "claims": [claim]}
 
     assert differences(settings(1, "x", 0.1), settings(1, "y", 0.1)) == []
+    without = {**settings(1, "x", 0.1), "claims": [], "probes": [{"kind": "sharpness"}]}
+    assert [tuple(one) for one in differences(without, settings(1, "x", 0.1))] == [
+        ("probes.sharpness", "has it", "–"),
+        ("claims.a", "–", "has it"),
+    ]
     found = differences({**settings(2, "x", 0.1), "probes": []}, settings(1, "x", 0.2))
     assert [tuple(one) for one in found] == [
         ("training.epochs", "2", "1"),
