@@ -39,7 +39,7 @@ def distinct(trials: list[PlannedTrial]) -> list[PlannedTrial]:
     return [trial for group in by_arm.values() for trial in (group[0], group[-1])]
 
 
-# Six sizes of batch in five arms, each built at its first and last grid point; and a wide VGG in four
+# Six sizes of batch in five arms, each built at its first and last grid point; and a VGG in four
 # arms, which the quick profile builds at half the width.
 LONG = {("batch-sizes", False), ("how-many-layers", False)}
 CASES = [
