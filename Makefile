@@ -57,6 +57,7 @@ bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/
 	$(BIN)/python benchmarks/check/run.py --out benchmarks/check/results
 	$(BIN)/python benchmarks/fold/run.py --out benchmarks/fold/results
 	$(BIN)/python benchmarks/recalibrate/run.py --out benchmarks/recalibrate/results
+	$(BIN)/python benchmarks/report/run.py --out benchmarks/report/results
 
 studies: install  ## run the quick profile of every study, time them, and write docs/studies anew
 	$(BIN)/python benchmarks/studies/run.py --out benchmarks/studies/results --pages docs/studies

@@ -96,7 +96,7 @@ def test_bad_input_says_so_beside_the_field_and_the_last_number_stays(page):
         ("momentum", "1.5", "between 0 and 1"),
         ("running_var of channel 1 (green)", "-1", "never below 0"),
         ("Steps", "2.5", "no whole number"),
-        ("N, examples", "0", "between 1 and 64"),
+        ("N, examples", "0", "between 1 and 16384"),
     ]:
         field = page.get_by_label(label, exact=True)
         good = field.input_value()
@@ -104,6 +104,15 @@ def test_bad_input_says_so_beside_the_field_and_the_last_number_stays(page):
         line = page.locator(f"#{field.get_attribute('aria-describedby')}")
         assert message in line.inner_text(), label
         field.fill(good)
+
+
+def test_a_long_number_is_short_until_it_is_edited(page):
+    field = page.get_by_label("x[0, 0, 0, 0]", exact=True)
+    field.fill("123.456789012")
+    page.get_by_label("eps", exact=True).focus()
+    assert field.input_value() == "123.457"
+    field.focus()
+    assert field.input_value() == "123.456789012"
 
 
 def test_one_value_per_channel_is_refused_as_torch_does(page):

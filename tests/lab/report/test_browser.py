@@ -28,7 +28,7 @@ def result(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(browser, result):
-    """The report in a window of 1,200 pixels, all figures drawn; tests put back what they set."""
+    """The report in a wide window, every figure drawn; tests put back what they choose."""
     page = open_page(browser, result.report_path, viewport={"width": 1200, "height": 900})
     page.draw_all(".plot-frame:visible .plot", DRAWN)
     yield page
@@ -135,6 +135,8 @@ def test_dark_and_print_recolour_the_figures(opened):
     assert tick.evaluate(ink) == "rgb(0, 0, 0)"
     assert not page.locator(".controls").first.is_visible()
     assert not page.locator("nav").first.is_visible()
+    chosen = page.locator('.metric[data-figure="distribution-shift"] .chosen')
+    assert chosen.inner_text() == "Layer: features.0, Key: mean"
     page.emulate_media(media="screen")
     page.get_by_label("Theme").select_option("")
 

@@ -41,7 +41,7 @@ def test_all_trials_diverged_is_a_page_that_says_so(tmp_path):
     store = write_store(tmp_path, epochs=4, rates=(0.1,), diverged=diverged)
     result = bnkit.lab.judge_again(store)
     assert [verdict.outcome for verdict in result.verdicts] == ["inconclusive"]
-    assert "6 diverged" in result.report_path.read_text(encoding="utf-8")
+    assert "all 6 diverged" in result.report_path.read_text(encoding="utf-8")
 
 
 def test_a_diverged_trial_of_unknown_classes_is_not_guessed(store):

@@ -66,8 +66,8 @@ const demonstrations = (() => {
       numberBlocks(state, trained.output, "output", `y in training mode, ${state.channelName}`,
         resolutionOf(Math.abs(state.weight[c]))), blocks);
     const { rows, note } = shownRows(state.shape[1], c, "channels");
-    const farthest = (channel) => own(state, trained.output, channel)
-      .map((value, place) => Math.abs(value - own(state, output, channel)[place])).reduce((a, b) => Math.max(a, b));
+    const farthest = (channel) => channelIndices(state.shape, channel)
+      .reduce((most, index) => Math.max(most, Math.abs(trained.output[index] - output[index])), 0);
     return replace("modes-table", table("Training and eval mode in each channel",
       ["", "mean used in training", "in eval", "variance used in training", "in eval", "largest difference of y"],
       rows.map((channel) => [names[channel], short(trained.mean[channel]), short(runningNow.mean[channel]),

@@ -9,17 +9,30 @@ const fields = (() => {
   // called with every valid number. The message goes into `line`.
   function input(name, value, limits, take, line, isWhole = false) {
     const node = html("input", { type: "text", inputmode: "text", autocomplete: "off", spellcheck: "false",
-                                 value: String(value), "aria-label": name, "aria-describedby": line.id });
+                                 value: short(value), "aria-label": name, "aria-describedby": line.id });
+    let held = value;
+    // All digits while it is edited, few while it is read.
+    node.addEventListener("focus", () => {
+      if (node.value !== short(held) || node.value === String(held)) return;
+      node.value = String(held);
+      node.select(); // as the Tab key had selected the short text
+    });
+    node.addEventListener("blur", () => {
+      if (node.getAttribute("aria-invalid") !== "true") node.value = short(held);
+    });
     node.addEventListener("input", () => {
       const found = check(node.value, limits, isWhole);
       node.setAttribute("aria-invalid", found.error ? "true" : "false");
       if (!found.error) {
         if (line.dataset.by === name || !line.dataset.by) say(line, "", "");
+        held = found.value;
         take(found.value);
       } else say(line, `${name}: ${found.error}`, name);
     });
     return node;
   }
+
+  const short = (value) => numbers.significant(value, 6);
 
   function say(line, text, by) {
     line.textContent = text;

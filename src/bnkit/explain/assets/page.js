@@ -50,7 +50,7 @@
     const words = { N: "N, examples", C: "C, channels", H: "H, rows", W: "W, columns", L: "L, positions" };
     byId("shape-fields").replaceChildren(...letters.map((letter, row) => {
       const line = fields.errorLine();
-      const limits = { least: 1, most: 64, why: "the page shows every number" };
+      const limits = { least: 1, most: batchText.MOST_VALUES, why: "the page takes so many values" };
       const node = fields.input(words[letter], state.shape[places[row]], limits, () => {}, line, true);
       node.addEventListener("change", () => {
         const size = Number(node.value);

@@ -61,6 +61,17 @@ def test_percent_is_of_the_value_at_0_where_that_was_recorded(rows, draw):
     assert (band.low, band.high) == ([0.0], [50.0])
 
 
+def test_percent_is_of_the_loss_at_the_step_where_that_was_recorded(rows, draw):
+    content = rows("loss along gradient", (None, "0.5"), [1.0, 3.0])
+    content += rows("loss along gradient", (None, "4"), [3.0, 5.0])
+    content += rows("loss at step", (None, None), [2.0, 4.0])
+    (figure,) = draw(content).probes
+    panel = figure.views[1].panels[0]
+    band = panel.spans[0].bands[0]
+    assert (band.low, band.high) == ([-50.0, -25.0], [50.0, 25.0])
+    assert "above or below the loss at step" in panel.bands["interval"]
+
+
 def test_a_path_has_the_loss_of_the_same_step(rows, draw):
     content = rows("train loss", (None, None), [9, 4, 1])
     content += rows("weight", ("conv", "0,0"), [0.1, 0.2, 0.3])

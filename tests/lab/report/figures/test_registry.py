@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 
+import polars as pl
 import pytest
 
 from bnkit.lab.probes.names import PROBES
-from bnkit.lab.report.figures.registry import REGISTRY, about
+from bnkit.lab.report.figures.registry import REGISTRY, about, figure_of
+from bnkit.lab.report.figures.source import MetricSource
+from bnkit.lab.report.points import recorded
+from bnkit.lab.store.trial_store import METRIC_SCHEMA
 from bnkit.page.number_format import number
 
 
@@ -105,6 +109,27 @@ def test_what_cannot_be_chosen_is_said(rows, draw):
     assert figure.selections[0].options[0] == "layer.0"
     assert figure.selections[0].options[-2] == "layer.59"
     assert any(note.startswith("24 of 60 layers can be chosen") for note in figure.notes)
+
+
+def test_of_many_series_as_many_are_drawn_as_there_is_room_for(rows, trial):
+    owners = [trial("none"), trial("batch")]
+    content = [
+        row
+        for owner in owners
+        for layer in range(12)
+        for key in ("a", "b", "c", "d")
+        for row in rows("new", (f"layer.{layer}", key), range(40), owner)
+    ]
+    frame = pl.DataFrame(content, schema={"trial": pl.String, **METRIC_SCHEMA}, orient="row")
+    study = recorded({}, owners, frame)
+    room = 2 * 32 * 7 * 16
+    figure = figure_of(MetricSource(study, "new", study.points, study.lost, room))
+    layers, keys = figure.selections
+    assert (layers.options[:-1], keys.options) == (
+        ["layer.0", "layer.4", "layer.7", "layer.11"],
+        ["a", "b", "c", "d"],
+    )
+    assert "4 of 12 layers can be chosen, evenly spaced; the store holds all." in figure.notes
 
 
 def test_a_metric_without_a_finite_value_is_named(rows, draw):

@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from bnkit.lab.report.figures.data import Axes, Figure, Line, Mark, Panel, Selection, View
 from bnkit.lab.report.figures.lines import axis_title, number_axis
 from bnkit.lab.report.figures.scale import scale_of_lines
 from bnkit.lab.report.figures.source import file_name
 from bnkit.lab.report.figures.words import band_texts, diverged_text
+from bnkit.lab.report.points import Recorded
+from bnkit.lab.report.students_t import half_width_factor
 from bnkit.lab.report.trial_groups import grid_key, grid_label, ordered_metrics, setting_text
 from bnkit.lab.store.schema import Summary
 from bnkit.page.number_format import number
@@ -37,6 +41,47 @@ def grid_figures(summaries: Sequence[Summary], arms: Sequence[str]) -> list[Figu
             if own:
                 figures.append(_figure(own, key, values, arms, short_name(key, keys)))
     return figures
+
+
+def end_summaries(study: Recorded, metrics: Sequence[str]) -> list[Summary]:
+    """Return mean and 95 % interval over seeds of what each trial recorded last.
+
+    Args:
+        study: whose trials count; what diverged counts with nothing, for nothing stands for it.
+        metrics: of the whole network.
+    """
+    grids = {grid_key(grid): grid for grid in study.grids}
+    last = (
+        study.points.filter(
+            pl.col("metric").is_in(list(metrics)),
+            pl.col("layer").is_null(),
+            pl.col("key").is_null(),
+            pl.col("diverged_step").is_null(),
+            pl.col("value").is_not_null(),
+        )
+        .group_by("metric", "unit", "arm", "grid", "trial")
+        .agg(pl.col("value").get(pl.col("step").arg_max()))
+        .group_by("metric", "unit", "arm", "grid")
+        .agg(mean=pl.col("value").mean(), std=pl.col("value").std(), seeds=pl.len())
+        .sort("metric", "arm", "grid")
+    )
+    return [_summary(row, grids[row["grid"]]) for row in last.iter_rows(named=True)]
+
+
+def _summary(row: Mapping[str, Any], grid: Mapping[str, Any]) -> Summary:
+    seeds = row["seeds"]
+    half = None if seeds < 2 else row["std"] * half_width_factor(seeds)
+    return Summary(
+        arm=row["arm"],
+        metric=row["metric"],
+        mean=row["mean"],
+        low=None if half is None else row["mean"] - half,
+        high=None if half is None else row["mean"] + half,
+        seeds=seeds,
+        diverged=0,
+        grid=grid,
+        unit=row["unit"],
+    )
 
 
 def short_name(key: str, keys: Sequence[str]) -> str:
@@ -66,6 +111,7 @@ def _figure(
     ]
     return Figure(
         id=f"grid-{file_name(name)}-{file_name(first.metric)}",
+        metric=first.metric,
         title=f"{first.metric[:1].upper()}{first.metric[1:]} against {name}",
         about="",
         can_be_log="accuracy" not in first.metric

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from bnkit.lab.report.figures.across_grid import grid_figures
+from bnkit.lab.report.figures.across_grid import end_summaries, grid_figures
 from bnkit.lab.report.figures.data import Figure
 from bnkit.lab.report.figures.registry import about, figure_of
 from bnkit.lab.report.figures.source import MetricSource
@@ -71,8 +71,11 @@ def figures_of(
         whole = pl.col("layer").is_null() & pl.col("key").is_null()
         is_whole = not own.filter(~whole).height and not from_then.filter(~whole).height
         (curves if is_whole else probes).append(figure)
-    curves.sort(key=lambda figure: figure.title.lower() not in KNOWN_METRICS)
-    across = grid_figures(summaries, study.arms)
+    curves.sort(key=lambda figure: figure.metric not in KNOWN_METRICS)
+    known = {summary.metric for summary in summaries}
+    others = [figure.metric for figure in curves if figure.metric not in known]
+    rest = end_summaries(study, others) if len(study.grids) > 1 else []
+    across = grid_figures([*summaries, *rest], study.arms)
     ids: dict[str, int] = {}
     return StudyFigures(
         study.arms,

@@ -159,7 +159,8 @@ class Figure:
 
     Attributes:
         id: unique on a page, and a file's name.
-        title: what is measured.
+        metric: what is measured, as it was recorded.
+        title: the same, as a heading.
         about: how to read it, in a sentence; may be empty.
         can_be_log: whether a logarithmic scale is offered.
         selections: what a reader chooses; the first view is seen first.
@@ -168,6 +169,7 @@ class Figure:
     """
 
     id: str
+    metric: str
     title: str
     about: str
     can_be_log: bool

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from bnkit.lab.report.curves import Curve, curves_of
+from bnkit.lab.report.curves import COLUMNS, Curve, curves_of
 from bnkit.lab.report.figures.data import Figure, LastValues, Selection, View
 from bnkit.lab.report.figures.lines import (
     AT_THE_END,
@@ -19,12 +19,13 @@ from bnkit.lab.report.figures.lines import (
 )
 from bnkit.lab.report.figures.source import MetricSource
 from bnkit.lab.report.figures.words import diverged_text, left_out_text, shown_options
-from bnkit.lab.report.thinning import thinned_text
+from bnkit.lab.report.thinning import FEWEST_POINTS, thinned_text
 from bnkit.lab.report.trial_groups import grid_label
 from bnkit.page.number_format import number
 
 MOST_LAYERS = 24
 MOST_KEYS = 12
+FEWEST_OPTIONS = 3
 MOST_TABLE_ROWS = 200
 CUT = "What lies beyond the scale is cut off at the figure's edge."
 
@@ -36,17 +37,7 @@ def generic_figure(source: MetricSource) -> Figure | None:
     time, chosen by layer and key, and all layers at the last step.
     """
     is_single = source.points["step"].n_unique() <= 1
-    points, lost, notes = source.points, source.lost, []
-    for name, most in (("layer", MOST_LAYERS), ("key", MOST_KEYS)):
-        if is_single:
-            continue
-        options = pl.concat([points[name], lost[name]]).unique(maintain_order=True).to_list()
-        shown = shown_options(options, most)
-        notes.append(left_out_text(name, len(shown), len(options)))
-        if len(shown) < len(options):
-            wanted = pl.col(name).is_in([each for each in shown if each is not None])
-            keep = wanted | pl.col(name).is_null() if None in shown else wanted
-            points, lost = points.filter(keep), lost.filter(keep)
+    points, lost, notes = (source.points, source.lost, []) if is_single else _that_fits(source)
     curves = curves_of(source.study, points, source.room, lost)
     if not any(value is not None for curve in curves for value in curve.mean) and not any(
         curve.divergences for curve in curves
@@ -71,6 +62,31 @@ def generic_figure(source: MetricSource) -> Figure | None:
         notes=[note for note in notes if note],
         table=last_values(curves) if selections or is_single else None,
     )
+
+
+def _that_fits(source: MetricSource) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+    """Return the rows of as many layers and keys as the figure has room for, and what is left out.
+
+    Of many, those that stay are evenly spaced, the first and the last among them.
+    """
+    points, lost, notes = source.points, source.lost, []
+    known = pl.concat([points.select("layer", "key"), lost.select("layer", "key")]).unique(
+        maintain_order=True
+    )
+    groups = max(1, len(source.study.arms) * len(source.study.grids))
+    numbers = FEWEST_POINTS * (COLUMNS + max(1, points["seed"].n_unique()))
+    series = source.room // (groups * numbers)
+    keys = min(MOST_KEYS, max(FEWEST_OPTIONS, series), known["key"].n_unique())
+    layers = min(MOST_LAYERS, max(FEWEST_OPTIONS, series // keys))
+    for name, most in (("layer", layers), ("key", keys)):
+        options = known[name].unique(maintain_order=True).to_list()
+        shown = shown_options(options, most)
+        notes.append(left_out_text(name, len(shown), len(options)))
+        if len(shown) < len(options):
+            wanted = pl.col(name).is_in([each for each in shown if each is not None])
+            keep = wanted | pl.col(name).is_null() if None in shown else wanted
+            points, lost = points.filter(keep), lost.filter(keep)
+    return points, lost, notes
 
 
 def last_values(curves: Sequence[Curve]) -> LastValues:

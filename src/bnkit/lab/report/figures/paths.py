@@ -15,7 +15,7 @@ from bnkit.lab.report.thinning import MOST_POINTS, largest, thin, thinned_text
 from bnkit.lab.report.trial_groups import grid_key, grid_label
 from bnkit.page.number_format import number
 
-HEIGHTS = ("train loss", "test loss")
+HEIGHTS = ("trajectory loss", "train loss", "test loss")
 MOST_PAIRS = 6
 MOST_SEEDS = 12
 BANDS = ("interval", "range", "trials")

@@ -55,6 +55,15 @@ REGISTRY: Mapping[str, MetricFigure] = {
         landscape_figure,
         f"How far the gradient moves {ALONG_GRADIENT}; smaller is more predictive.",
     ),
+    "relative gradient predictiveness": MetricFigure(
+        landscape_figure,
+        f"How far the gradient moves {ALONG_GRADIENT}, over its length; smaller is more "
+        "predictive.",
+    ),
+    "gradient predictiveness cosine": MetricFigure(
+        landscape_figure,
+        f"Cosine between the gradient and those {ALONG_GRADIENT}; 1 means the same direction.",
+    ),
     "effective smoothness": MetricFigure(
         generic_figure,
         "The largest change of the gradient over the distance moved; smaller is smoother.",

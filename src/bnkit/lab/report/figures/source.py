@@ -60,6 +60,7 @@ class MetricSource:
         """Return the metric's figure."""
         return Figure(
             id=file_name(self.metric),
+            metric=self.metric,
             title=self.metric[:1].upper() + self.metric[1:],
             about=self.about,
             can_be_log=can_be_log,

@@ -27,6 +27,8 @@ from bnkit.page.number_format import number
 
 MOST_LAYERS = 24
 PLACE = ["layer", "grid", "arm"]
+# Metric → the metric that it is a percentage of, where that was recorded as well.
+CENTRES = {"loss along gradient": "loss at step"}
 
 
 def percentile_figure(source: MetricSource) -> Figure | None:
@@ -93,10 +95,15 @@ def landscape_figure(source: MetricSource) -> Figure | None:
     source, layers, note = _with_fewer_layers(source)
     value = pl.col("value")
     here = [key for key, size in keys.items() if size == 0]
-    centre = value.filter(pl.col("key") == here[0]).first() if here else value.mean()
-    per_trial = source.points.group_by(*PLACE, "step", "seed").agg(
-        pl.col("steps_per_epoch").first(), low=value.min(), high=value.max(), centre=centre
+    own = value.filter(pl.col("key") == here[0]).first() if here else value.mean()
+    per_trial = source.points.group_by(*PLACE, "step", "seed", "trial").agg(
+        pl.col("steps_per_epoch").first(), low=value.min(), high=value.max(), centre=own
     )
+    share = "the value at 0" if here else "the mean over the step sizes"
+    before = _centres(source)
+    if before is not None:
+        share = f"the {CENTRES[source.metric]}"
+        per_trial = per_trial.drop("centre").join(before, on=["trial", "step"], how="left")
     whole = pl.when(pl.col("centre") != 0).then(pl.col("centre").abs())
     percents = [
         (100 * (pl.col(edge) - pl.col("centre")) / whole).alias(f"percent {edge}")
@@ -112,7 +119,6 @@ def landscape_figure(source: MetricSource) -> Figure | None:
     )
     limit = points_per_series(over, PLACE, source.room, 6)
     wide = thin(over, PLACE, limit=limit, lows=["low"], highs=["high"])
-    share = "the value at 0" if here else "the mean over the step sizes"
 
     def drawn(name: str, prefix: str, title: str) -> _Drawn:
         def span(arm: int, frame: pl.DataFrame) -> Span:
@@ -136,6 +142,18 @@ def landscape_figure(source: MetricSource) -> Figure | None:
         notes=[note],
         is_panel_per_arm=False,
     )
+
+
+def _centres(source: MetricSource) -> pl.DataFrame | None:
+    """Return the values that percents are taken of, by trial and step, if they were recorded."""
+    rows = source.study.points.filter(
+        pl.col("metric") == CENTRES.get(source.metric, ""),
+        pl.col("layer").is_null(),
+        pl.col("key").is_null(),
+    )
+    steps = source.points.select("trial", "step").unique()
+    found = steps.join(rows, on=["trial", "step"]).select("trial", "step", centre="value")
+    return found if found.height == steps.height else None
 
 
 class _Drawn(NamedTuple):

@@ -70,8 +70,8 @@ def place_text(layer: str | None, key: str | None, grid: str) -> str:
 
 def shown_options(options: Sequence[Option], most: int) -> list[Option]:
     """Return at most `most` options, evenly spaced, the first and the last among them."""
-    if len(options) <= most:
-        return list(options)
+    if len(options) <= most or most < 2:
+        return list(options[:most])
     return [options[round(k * (len(options) - 1) / (most - 1))] for k in range(most)]
 
 

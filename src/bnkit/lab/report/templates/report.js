@@ -29,6 +29,14 @@
     frames.set(frame.dataset.figure, own);
   }
 
+  // What is chosen is read on paper, where the selects are not.
+  function nameChoice({ frame }) {
+    const parts = [...frame.querySelectorAll("select[data-selection]")].map(
+      (select) => `${select.labels[0].firstChild.textContent.trim()}: ${select.selectedOptions[0].textContent}`);
+    if (parts.length) frame.querySelector(".chosen").textContent = parts.join(", ");
+  }
+  frames.forEach(nameChoice);
+
   // A selection that was not recorded for this choice (a key of another layer) is said, not guessed.
   function viewOf(own) {
     const wanted = own.choice.join();
@@ -86,6 +94,7 @@
         own.mode = event.target.value;
         own.frame.querySelector(".turn").hidden = own.mode !== "3-D";
       }
+      nameChoice(own);
       redrawFrame(own.frame);
     });
     const turn = own.frame.querySelector(".turn");
