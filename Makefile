@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check fix bench studies clean
+AXE_VERSION := 4.14.1
+.PHONY: help install browser demo test test-slow check fix bench studies clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -18,6 +19,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,dev]'
 	@touch $@
+
+# Never fails: without a browser its tests are skipped, and say so.
+browser: install  ## get what the tests of the pages need (Chromium, axe-core), where that is allowed
+	@command -v chromium chromium-browser google-chrome >/dev/null || timeout 300 apt-get install -y -qq chromium >/dev/null 2>&1 || timeout 300 $(BIN)/playwright install chromium >/dev/null 2>&1 || echo "no browser could be installed: tests of the pages in a browser are skipped"
+	@test -f $(VENV)/axe/node_modules/axe-core/axe.min.js || timeout 120 npm install --silent --no-save --prefix $(VENV)/axe axe-core@$(AXE_VERSION) >/dev/null 2>&1 || echo "axe-core could not be installed: the accessibility audit is skipped"
 
 demo: install  ## train with and without batch norm on real digits, and say whether it helped
 	$(BIN)/bnkit study run digits
@@ -51,6 +57,7 @@ bench: install  ## measure all that benchmarks/ holds; results go to benchmarks/
 	$(BIN)/python benchmarks/check/run.py --out benchmarks/check/results
 	$(BIN)/python benchmarks/fold/run.py --out benchmarks/fold/results
 	$(BIN)/python benchmarks/recalibrate/run.py --out benchmarks/recalibrate/results
+	$(BIN)/python benchmarks/report/run.py --out benchmarks/report/results
 
 studies: install  ## run the quick profile of every study, time them, and write docs/studies anew
 	$(BIN)/python benchmarks/studies/run.py --out benchmarks/studies/results --pages docs/studies

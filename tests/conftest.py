@@ -26,6 +26,9 @@ install_import_hook(
     "beartype.beartype",
 )
 
+# A fixture of the whole run: one browser per worker.
+from helpers.browser import browser  # noqa: E402, F401
+
 
 def pytest_collection_finish() -> None:
     """Leave out of every garbage collection what lives to the end: torch, and thousands of items.

@@ -11,8 +11,8 @@ from bnkit.errors import MissingExtraError
 EXTRAS = {
     "lab": {
         "cloudpickle": "cloudpickle",
-        "jinja2": "jinja2",
         "joblib": "joblib",
+        "matplotlib": "matplotlib",
         "pillow": "PIL",
         "plotly": "plotly",
         "polars": "polars",

@@ -168,3 +168,11 @@ def test_rules_are_shown_and_listed() -> None:
     codes = [item["code"] for item in json.loads(call("rule", "all", "--format", "json").stdout)]
     assert codes == sorted(codes)
     assert isinstance(call("rule", "BN000").exception, BnkitError)
+
+
+def test_html_is_a_page_and_the_exit_code_is_that_of_the_findings(folder: Path) -> None:
+    result = call("check", "net.py:broken", "--format", "html")
+    assert result.exit_code == 1
+    assert result.stdout_bytes.decode("utf-8").startswith("<!doctype html>")
+    assert "net.py:broken" in result.stdout
+    assert "noise" not in result.stdout

@@ -82,3 +82,11 @@ def test_a_mistake_is_one_message(arguments: tuple[str, ...], message: str) -> N
     with pytest.raises(BnkitError, match=message):
         raise result.exception
     assert result.stdout == ""
+
+
+def test_html_is_a_page_in_utf_8_and_nothing_else() -> None:
+    result = call("net.py:net", "--shape", "2x3x9x9", "--format", "html")
+    page = result.stdout_bytes.decode("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "N×49" in page
+    assert "noise" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -136,3 +137,32 @@ def test_the_command_s_module_loads_neither_torch_nor_numpy():
         [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_html_writes_a_page_with_the_numbers_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call("--html", "--input", "-", "--eps", "0.25", given="[[1, 10], [3, 20.5]]")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "explain.html: open it in a browser" in result.stderr
+    page = (tmp_path / "explain.html").read_text("utf-8")
+    assert '"values":[1.0,10.0,3.0,20.5]' in page
+    assert '"eps":0.25' in page
+    assert call("--html", "new/page.html").exit_code == 0
+    assert '"names":["red","green","blue"]' in (tmp_path / "new" / "page.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("batch.json",), "only --html takes one.*Give --input batch.json"),
+        (("--html", "page.html", "--format", "json"), "one or the other"),
+        (("--html", "."), "cannot write the page"),
+    ],
+)
+def test_html_and_what_does_not_go_with_it(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments)
+    assert isinstance(result.exception, BnkitError)
+    assert re.search(message, str(result.exception), re.S)
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from bnkit.lab.study_pages.kept_result import KeptResult, keep, read_kept
 from bnkit.lab.study_pages.markdown import cell
 from bnkit.lab.study_pages.page_files import INDEX, RESULTS
 from bnkit.lab.study_pages.settings_table import differences
+from bnkit.lab.study_pages.study_page import OWN_NETWORK, takes_any_network
 from lab.study_pages.stored_run import write_run
 from source_tree import ROOT
 
@@ -86,6 +87,14 @@ def test_no_claim_is_supported_in_one_profile_and_refuted_in_the_other() -> None
 
 # Studies whose results of both profiles are kept.
 LEAST_COMPARED = 6
+
+
+def test_own_networks_are_offered_where_no_arm_and_no_claim_speaks_of_the_studys() -> None:
+    assert takes_any_network("digits")
+    assert not takes_any_network("dropout"), "its arms set arguments of the network"
+    assert not takes_any_network("vanishing-gradients"), "its grid varies the depth of the network"
+    for name, offered in (("digits", True), ("dropout", False)):
+        assert (OWN_NETWORK in (FOLDER / f"{name}.md").read_text("utf-8")) is offered
 
 
 def test_a_study_without_results_has_a_page(tmp_path: Path) -> None:
@@ -170,6 +179,11 @@ def test_differences_are_those_of_settings_and_not_of_wording() -> None:
         return {"study": {"title": text}, "training": {"epochs": epochs}, "claims": [claim]}
 
     assert differences(settings(1, "x", 0.1), settings(1, "y", 0.1)) == []
+    without = {**settings(1, "x", 0.1), "claims": [], "probes": [{"kind": "sharpness"}]}
+    assert [tuple(one) for one in differences(without, settings(1, "x", 0.1))] == [
+        ("probes.sharpness", "has it", "–"),
+        ("claims.a", "–", "has it"),
+    ]
     found = differences({**settings(2, "x", 0.1), "probes": []}, settings(1, "x", 0.2))
     assert [tuple(one) for one in found] == [
         ("training.epochs", "2", "1"),

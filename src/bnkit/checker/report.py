@@ -94,5 +94,16 @@ class Report:
 
         return json.dumps(sarif_log(self), indent=2, ensure_ascii=False)
 
+    def to_html(self) -> str:
+        """Return the report as a page: one HTML file that opens offline."""
+        from bnkit.checker.report_html import report_page
+
+        return report_page(self)
+
+    def _repr_html_(self) -> str:
+        from bnkit.checker.report_html import report_fragment
+
+        return report_fragment(self)
+
     def __str__(self) -> str:
         return self.to_text()

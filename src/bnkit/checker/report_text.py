@@ -17,7 +17,7 @@ _COUNTED = {"E": ("error", "errors"), "W": ("warning", "warnings"), "I": ("info"
 
 def report_text(report: Report) -> str:
     """Return the findings, the silenced ones with their reasons, what did not run, and a total."""
-    blocks = [_entry(group) for group in _groups(report.active)]
+    blocks = [_entry(group) for group in groups(report.active)]
     silenced = [finding for finding in report.findings if finding.silenced]
     if silenced:
         lines = [f"  {f.code} {f.name}, {f.layer or '(model)'}: {f.silenced}" for f in silenced]
@@ -26,12 +26,13 @@ def report_text(report: Report) -> str:
         lines = [f"  {code}, {layer or '(model)'}" for code, layer in report.unused_silences]
         blocks.append("\n".join(["Silences that silenced nothing:", *lines]))
     if report.not_run:
-        blocks.append("\n".join(["Not run:", *_not_run(report)]))
-    blocks.append(_total(report, len(silenced)))
+        lines = [f"  {', '.join(codes)}: {why}" for why, codes in not_run_by_reason(report).items()]
+        blocks.append("\n".join(["Not run:", *lines]))
+    blocks.append(total(report, len(silenced)))
     return "\n\n".join(blocks)
 
 
-def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
+def groups(findings: Sequence[Finding]) -> list[list[Finding]]:
     """Return findings that differ in nothing but the layer together, in order.
 
     Infos of one rule are together whatever they say: a large network has hundreds.
@@ -52,7 +53,7 @@ def _entry(group: Sequence[Finding]) -> str:
     place = places[0]
     if len(group) > 1:
         place = f"{places[0]}, {places[1]}, … {places[-1]} ({len(group)} layers)"
-    message = _sentence(first.message)
+    message = sentence(first.message)
     if len({finding.message for finding in group}) > 1:
         message = f"At {places[0]}: {first.message}; of the others alike."
     safety = f" [{first.safety}]" if first.safety else ""
@@ -60,12 +61,13 @@ def _entry(group: Sequence[Finding]) -> str:
         [
             f"{first.severity} {first.code} {first.name}: {place}",
             f"    {message}",
-            f"    Remedy: {_sentence(first.remedy)}{safety}",
+            f"    Remedy: {sentence(first.remedy)}{safety}",
         ]
     )
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a clause as a sentence; a name in code keeps its case."""
     text = text[:1].upper() + text[1:] if not text.startswith(_KEPT_LOWER) else text
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
@@ -74,14 +76,16 @@ def _sentence(text: str) -> str:
 _KEPT_LOWER = ("running_", "weight", "bias", "momentum", "eps", "num_batches_tracked")
 
 
-def _not_run(report: Report) -> list[str]:
+def not_run_by_reason(report: Report) -> dict[str, list[str]]:
+    """Return the reasons for which rules did not run, each with their codes."""
     by_reason: dict[str, list[str]] = {}
     for item in report.not_run:
         by_reason.setdefault(item.reason, []).append(item.code)
-    return [f"  {', '.join(codes)}: {reason}" for reason, codes in by_reason.items()]
+    return by_reason
 
 
-def _total(report: Report, silenced: int) -> str:
+def total(report: Report, silenced: int) -> str:
+    """Return how many layers were looked at, by how many rules, and what was found."""
     if not report.norms and not report.findings:
         return "The model has no normalization layer."
     layers = (

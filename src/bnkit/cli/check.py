@@ -20,7 +20,7 @@ from bnkit.cli.model_options import (
     read_example,
     read_model,
 )
-from bnkit.cli.output_format import print_text
+from bnkit.cli.output_format import print_page, print_text
 from bnkit.errors import CheckError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class CheckFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     SARIF = "sarif"
+    HTML = "html"
 
 
 def check(
@@ -132,5 +133,7 @@ def _print(report: Report, wanted: CheckFormat) -> None:
         typer.echo(report.to_json())
     elif wanted is CheckFormat.SARIF:
         typer.echo(report.to_sarif())
+    elif wanted is CheckFormat.HTML:
+        print_page(report.to_html())
     else:
         print_text(report.to_text())

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bnkit.cli.model_options import (
     DebugOption,
@@ -16,7 +20,15 @@ from bnkit.cli.model_options import (
     read_example,
     read_model,
 )
-from bnkit.cli.output_format import FormatOption, OutputFormat, print_json, print_text
+from bnkit.cli.output_format import print_json, print_page, print_text
+
+
+class DescribeFormat(StrEnum):
+    """How `describe` prints its table."""
+
+    TEXT = "text"
+    JSON = "json"
+    HTML = "html"
 
 
 def describe(
@@ -24,7 +36,10 @@ def describe(
     shape: ShapeOption = None,
     example: ExampleOption = None,
     weights: WeightsOption = None,
-    format_: FormatOption = OutputFormat.TEXT,
+    format_: Annotated[
+        DescribeFormat,
+        typer.Option("--format", help="How to print: text, json for programs, html for a page."),
+    ] = DescribeFormat.TEXT,
     debug: DebugOption = False,
 ) -> None:
     """Show every normalization layer: C, its 4C + 2 parameters, modes, m, share, output bytes.
@@ -39,7 +54,9 @@ def describe(
         model = read_model(target, weights or settings.path("weights"))
         inputs = read_example(model, shape, example, settings)
         found = describe_model(model, inputs, target=target)
-    if format_ is OutputFormat.JSON:
+    if format_ is DescribeFormat.JSON:
         print_json(found.to_dict())
+    elif format_ is DescribeFormat.HTML:
+        print_page(found.to_html())
     else:
         print_text(found.to_text())

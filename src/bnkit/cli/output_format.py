@@ -32,6 +32,11 @@ def print_text(text: str) -> None:
     typer.echo(text if can_print(text) else in_ascii(text))
 
 
+def print_page(page: str) -> None:
+    """Print an HTML page in UTF-8, which it says it is in, whatever the terminal's encoding."""
+    typer.echo(page.encode("utf-8"))
+
+
 def can_print(text: str) -> bool:
     """Return whether standard output takes the text as it is."""
     try:

@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from bnkit.lab import StudyResult
 
 REFUTED = 1
+
+
+class ReportFormat(StrEnum):
+    """What `study report` prints, or what its figures are."""
+
+    TEXT = "text"
+    JSON = "json"
+    SVG = "svg"
+    PNG = "png"
+
 
 study_app = typer.Typer(
     help="Train with and without batch norm, and say with evidence whether it helped.",
@@ -158,18 +169,64 @@ def report_study(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of studies that were run.", metavar="DIR…")
     ],
-    format_: FormatOption = OutputFormat.TEXT,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Where the page goes: of one study, or the comparison of several."
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Also write every figure into this folder, as a file."),
+    ] = None,
+    format_: Annotated[
+        ReportFormat,
+        typer.Option("--format", help="What is printed: text or json; what --figures writes."),
+    ] = ReportFormat.TEXT,
 ) -> None:
-    """Judge stored trials again and write the page anew; nothing is trained."""
-    from bnkit.lab import judge_again
+    """Judge stored trials again and write the page anew; nothing is trained.
 
+    Several folders are also compared on one page, by default comparison.html in the first.
+    """
+    from bnkit.lab import judge_again
+    from bnkit.lab.study_comparison import compare
+
+    if format_ in (ReportFormat.SVG, ReportFormat.PNG) and figures is None:
+        raise StudyError(
+            f"--format {format_.value} without --figures",
+            required="svg and png are formats of the figures",
+            remedy="Name a folder with --figures",
+        )
     results = [judge_again(folder) for folder in folders]
-    if format_ is OutputFormat.JSON:
+    if out is not None and len(results) == 1:
+        results[0].report(out)
+    page = compare(results, out) if len(results) > 1 else None
+    written = _write_figures(results, figures, format_)
+    if format_ is ReportFormat.JSON:
         contents = [_as_data(result) for result in results]
         print_json(contents if len(contents) > 1 else contents[0])
         return
     for result in results:
-        _print_result(result)
+        _print_result(result, out if len(results) == 1 else None)
+    if page is not None:
+        typer.echo(f"The comparison: {page}")
+    if figures is not None:
+        typer.echo(f"{written} figures in {figures}")
+
+
+def _write_figures(results: list[StudyResult], folder: Path | None, format_: ReportFormat) -> int:
+    """Write the figures, of each of several studies into a folder of its own; return how many."""
+    if folder is None:
+        return 0
+    from bnkit.lab.report.figures.source import file_name
+    from bnkit.lab.study_comparison import labels_of
+
+    kind = "png" if format_ is ReportFormat.PNG else "svg"
+    names = labels_of(results)
+    return sum(
+        len(result.figures(folder if len(results) == 1 else folder / file_name(name), kind))
+        for result, name in zip(results, names, strict=True)
+    )
 
 
 def _as_data(result: StudyResult) -> dict[str, Any]:
@@ -184,7 +241,7 @@ def _as_data(result: StudyResult) -> dict[str, Any]:
     }
 
 
-def _print_result(result: StudyResult) -> None:
+def _print_result(result: StudyResult, report: Path | None = None) -> None:
     from rich.console import Console
 
     from bnkit.lab.result_text import print_results, result_text
@@ -194,7 +251,7 @@ def _print_result(result: StudyResult) -> None:
         print_results(result.stored, Console(highlight=False))
     else:
         print_text(text)
-    typer.echo(f"\nThe report: {result.report_path}")
+    typer.echo(f"\nThe report: {report or result.report_path}")
 
 
 def _interruptible(run: Callable[..., StudyResult]) -> Callable[..., StudyResult]:

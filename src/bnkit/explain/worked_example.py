@@ -78,6 +78,13 @@ class WorkedExample:
     inference: Inference
     agreement: Agreement
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from bnkit.explain.render import render_text
+
+        return f"<pre>{escape(render_text(self))}</pre>"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the example as JSON-able data, arrays as nested lists, under the same names."""
         content: dict[str, Any] = {}

@@ -100,6 +100,17 @@ class Description:
 
         return description_text(self)
 
+    def to_html(self) -> str:
+        """Return the description as a page: one HTML file that opens offline."""
+        from bnkit.inspection.description_html import description_page
+
+        return description_page(self)
+
+    def _repr_html_(self) -> str:
+        from bnkit.inspection.description_html import description_fragment
+
+        return description_fragment(self)
+
     def __str__(self) -> str:
         return self.to_text()
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bnkit.inspection.description import DescribedLayer, Description
 
-_HEAD = ("layer", "kind", "C", "4C+2", "learnt", "mode", "normalizes by", "m", "share", "output")
+HEAD = ("layer", "kind", "C", "4C+2", "learnt", "mode", "normalizes by", "m", "share", "output")
 # Columns of numbers, aligned at the right.
-_RIGHT = (2, 3, 4, 7, 8, 9)
+RIGHT = (2, 3, 4, 7, 8, 9)
 _BINARY = ("B", "KiB", "MiB", "GiB")
 _KIBI = 1024
 
@@ -19,6 +19,19 @@ def description_text(description: Description) -> str:
     """Return a row per layer, the totals, and what the columns count."""
     if not description.layers:
         return f"{description.target}: the model has no normalization layer."
+    return "\n".join(
+        [
+            f"{description.target}: {description.model_parameters} parameters",
+            "",
+            *_table(rows(description)),
+            "",
+            *legend(description),
+        ]
+    )
+
+
+def rows(description: Description) -> list[tuple[str, ...]]:
+    """Return the head, a row per layer, and the totals; a column may be empty but for its head."""
     totals = description.totals
     last = (
         f"{totals['layers']} layer{'s' * (totals['layers'] != 1)}",
@@ -30,15 +43,12 @@ def description_text(description: Description) -> str:
         _percent(totals["share"]),
         _bytes(totals["activation_bytes"]),
     )
-    return "\n".join(
-        [
-            f"{description.target}: {description.model_parameters} parameters",
-            "",
-            *_table([_HEAD, *(_row(layer) for layer in description.layers), last]),
-            "",
-            *_legend(description),
-        ]
-    )
+    return [HEAD, *(_row(layer) for layer in description.layers), last]
+
+
+def used_columns(table: Sequence[Sequence[str]]) -> list[int]:
+    """Return the columns that hold more than their head."""
+    return [c for c in range(len(HEAD)) if any(row[c] for row in table[1:])]
 
 
 def _row(layer: DescribedLayer) -> tuple[str, ...]:
@@ -56,7 +66,8 @@ def _row(layer: DescribedLayer) -> tuple[str, ...]:
     )
 
 
-def _legend(description: Description) -> list[str]:
+def legend(description: Description) -> list[str]:
+    """Return what the columns count, as lines."""
     lines = [
         "4C+2: γ, β, running mean and running variance, C values each, plus eps and momentum; what "
         "a layer lacks is not counted.",
@@ -73,15 +84,15 @@ def _legend(description: Description) -> list[str]:
     return lines
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(table: Sequence[Sequence[str]]) -> list[str]:
     """Return rows in columns, a rule under the first and above the last; empty columns are left."""
-    used = [c for c in range(len(_HEAD)) if any(row[c] for row in rows[1:])]
-    widths = {c: max(len(row[c]) for row in rows) for c in used}
+    used = used_columns(table)
+    widths = {c: max(len(row[c]) for row in table) for c in used}
     lines = [
         "  ".join(
-            row[c].rjust(widths[c]) if c in _RIGHT else row[c].ljust(widths[c]) for c in used
+            row[c].rjust(widths[c]) if c in RIGHT else row[c].ljust(widths[c]) for c in used
         ).rstrip()
-        for row in rows
+        for row in table
     ]
     rule = "─" * (sum(widths.values()) + 2 * (len(used) - 1))
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bnkit.lab.probes import PROBES as PROBES
     from bnkit.lab.recording import ProbeCallback as ProbeCallback
     from bnkit.lab.recording import Recorder as Recorder
+    from bnkit.lab.study_comparison import compare as compare
     from bnkit.lab.study_result import StudyResult as StudyResult
     from bnkit.lab.study_run import judge_again as judge_again
     from bnkit.lab.study_run import run as run
@@ -19,6 +20,7 @@ __getattr__, __dir__ = attach(
         "ProbeCallback": "bnkit.lab.recording",
         "Recorder": "bnkit.lab.recording",
         "StudyResult": "bnkit.lab.study_result",
+        "compare": "bnkit.lab.study_comparison",
         "judge_again": "bnkit.lab.study_run",
         "run": "bnkit.lab.study_run",
     },

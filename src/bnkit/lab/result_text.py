@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bnkit.lab.report.claim_cards import effect_estimate
-from bnkit.lab.report.number_format import estimate, number, p_value
 from bnkit.lab.store import StoredStudy, Summary, Verdict
+from bnkit.page.number_format import estimate, number, p_value
 
 _METRICS = ("test accuracy", "test loss", "train accuracy", "train loss")
 GRID_COLUMN = 16

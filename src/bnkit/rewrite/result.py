@@ -135,16 +135,30 @@ class Rewrite:
         """Return what this kind of rewrite says beyond the account, as values for JSON."""
         return {}
 
+    def _repr_html_(self) -> str:
+        from bnkit.rewrite.result_html import result_fragment
+
+        return result_fragment(self)
+
     def __str__(self) -> str:
         lines = _lines([(change.path, change.what) for change in self.changes])
         lines += _lines([(item.path, f"skipped, {item.reason}") for item in self.skipped])
-        lines += self.notes
+        lines += self._whole()
+        return "\n".join([*(lines or ["nothing to change"]), *self._more()])
+
+    def _whole(self) -> list[str]:
+        """Return what is said of the model as a whole: notes, and the measured difference."""
+        lines = [*self.notes]
         if self.difference is not None:
             line = f"largest output difference in eval mode: {self.difference:.3g}"
             if self.relative_difference is not None:
                 line += f", {self.relative_difference:.3g} of the largest output"
             lines.append(line)
-        return "\n".join(lines) or "nothing to change"
+        return lines
+
+    def _more(self) -> list[str]:
+        """Return the lines that a kind of rewrite adds."""
+        return []
 
 
 def _lines(account: Sequence[tuple[str, str]]) -> list[str]:

@@ -1,117 +1,152 @@
-"""The page in a browser: it draws, it fits, and it asks for nothing."""
+"""The report as a person opens it: it draws, fits, answers to its controls, asks for nothing.
+
+One store with every kind of figure serves all tests, and one browser.
+"""
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
+import bnkit.lab
 from bnkit.lab.report import write_report
+from helpers.browser import open_page
+from helpers.made_studies import write_store
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
-]
-# Besides what a headless container needs: no request of the browser's own.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-GRID = [{"training.optimizer.lr": rate} for rate in (0.01, 0.1)]
 HOSTILE = (
     "</script><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">"
 )
+LOSS = '.plot[data-figure="test-loss"]'
+DRAWN = ".main-svg, .gl-container"
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        found = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
+def result(tmp_path_factory):
+    """A store's results, with their report; only where there is a browser to open it in."""
+    store = tmp_path_factory.mktemp("made")
+    return bnkit.lab.judge_again(write_store(store, epochs=5))
 
 
-def open_page(browser, path, **options):
-    """Return a page with every figure drawn, and what it logged and asked for."""
-    page = browser.new_page(**options)
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith(("data:", "blob:")) or request.url == path.as_uri()
-            else complaints.append(request.url)
-        ),
+@pytest.fixture(scope="module")
+def opened(browser, result):
+    """The report in a wide window, every figure drawn; tests put back what they choose."""
+    page = open_page(browser, result.report_path, viewport={"width": 1200, "height": 900})
+    page.draw_all(".plot-frame:visible .plot", DRAWN)
+    yield page
+    page.page.close()
+
+
+def shown(page, selector):
+    """Scroll to a figure, wait until it is drawn as the controls say, and return it."""
+    place = page.locator(selector).first
+    place.scroll_into_view_if_needed()
+    is_drawn = "node => node.dataset.drawn === (document.documentElement.dataset.version ?? '0')"
+    page.wait_for_function(is_drawn, arg=place.element_handle())
+    return place
+
+
+def layout(place):
+    return place.evaluate(
+        "node => ({x: node.layout.xaxis?.title.text, y: node.layout.yaxis?.type})"
     )
-    page.goto(path.as_uri())
-    for plot in page.locator(".plot").all():
-        plot.scroll_into_view_if_needed()
-        plot.locator(".main-svg").first.wait_for()
-    return page, complaints
 
 
-@pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_fits_and_draws(browser, make_study, tmp_path, width, theme):
-    study = make_study(
-        arms=("without", "with", "a-rather-long-name-of-an-arm-with-noise"),
-        seeds=(0, 1),
-        grids=GRID,
-        diverged={("with", 1, 0): 60},
-        epochs=4,
-    )
-    path = write_report(study, tmp_path / "report.html")
-    options = {"viewport": {"width": width, "height": 800}, "color_scheme": theme}
-    page, complaints = open_page(browser, path, **options)
-    assert complaints == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator(".plot").count() == 8
-    # in each figure: a line and a band per arm; in the second panel of each metric a mark as well
-    assert page.locator(".plot .scatterlayer .trace").count() == 8 * 6 + 4
-    ink = page.locator(".plot .ytick text").first.evaluate("node => getComputedStyle(node).fill")
-    assert ink == {"light": "rgb(27, 31, 35)", "dark": "rgb(232, 234, 237)"}[theme]
-    page.close()
+def test_every_figure_is_drawn_and_nothing_is_asked_for(opened, result):
+    page = opened.page
+    assert opened.complaints == []
+    plots = page.locator(".plot-frame:visible .plot")
+    assert plots.count() >= 18
+    # three dimensions are given up when they leave the window
+    empty = """nodes => nodes.filter((node) => node.dataset.drawn && !node.data?.length)
+        .map((node) => node.dataset.figure)"""
+    assert plots.evaluate_all(empty) == []
+    assert page.locator(".plot-frame:visible .scatterlayer .trace path").count() > 50
+    (verdict,) = result.verdicts
+    card = page.locator("article.card")
+    assert verdict.outcome in card.inner_text()
+    values = card.locator("data").evaluate_all("nodes => nodes.map((node) => Number(node.value))")
+    assert values[:3] == [verdict.effect, verdict.low, verdict.high]
 
 
-def test_controls_change_the_figures(browser, make_study, tmp_path):
-    path = write_report(make_study(epochs=4), tmp_path / "report.html")
-    page, complaints = open_page(browser, path)
-    first = page.locator(".plot").first
-    loss = page.locator(".plot").nth(1)
+def test_nothing_serious_is_found_by_the_accessibility_audit(opened):
+    assert opened.grave_findings() == []
 
-    def title(figure, place):
-        return figure.locator(place).text_content()
 
-    assert title(first, ".xtitle") == "epoch"
+def test_controls_change_the_figures(opened):
+    page = opened.page
+    loss = shown(page, LOSS)
+    said = page.locator('.metric[data-figure="test-loss"] .panel-title').first
+    assert layout(loss) == {"x": "epoch", "y": "linear"}
     page.get_by_label("step", exact=True).check()
-    assert title(first, ".xtitle") == "step"
-    page.get_by_label("single trials").check()
-    assert title(first, ".gtitle") == "single trials, 5 seeds"
-    axis_type = "node => node.layout.yaxis.type"
     page.get_by_label("logarithmic").check()
-    assert (first.evaluate(axis_type), loss.evaluate(axis_type)) == ("linear", "log")
-    traces = first.locator(".scatterlayer .trace").count()
-    button = page.get_by_role("button", name="without")
+    assert layout(loss) == {"x": "step", "y": "log"}
+    assert layout(shown(page, '.plot[data-figure="test-accuracy"]'))["y"] == "linear"
+    page.get_by_label("single trials").check()
+    page.get_by_label("Smoothing").select_option("5")
+    assert "single trials, 3 seeds; smoothed over 5 drawn points" in said.inner_text()
+    traces = "node => node.data.length"
+    before = loss.evaluate(traces)
+    button = page.get_by_role("button", name="none")
     button.focus()
     page.keyboard.press("Enter")
     assert button.get_attribute("aria-pressed") == "false"
-    assert first.locator(".scatterlayer .trace").count() == traces // 2
+    assert loss.evaluate(traces) < before
+    page.keyboard.press("Enter")
+    assert loss.evaluate(traces) == before
+    for name in ("epoch", "linear", "95 % interval"):
+        page.get_by_label(name, exact=True).check()
+    page.get_by_label("Smoothing").select_option("1")
+
+
+def test_a_layer_is_chosen_and_a_surface_turned(opened):
+    page = opened.page
+    shown(page, '.plot[data-figure="gradient-norm"]')
+    norm = page.locator('.metric[data-figure="gradient-norm"]')
+    label = norm.locator("figure").first
+    assert "layer features.0" in label.get_attribute("aria-label")
+    norm.locator("select").select_option(label="head")
+    assert "layer head" in label.get_attribute("aria-label")
+    norm.locator("select").select_option(label="all, at the last step")
+    assert layout(norm.locator(".plot").first)["x"] == "layer"
+    weight = page.locator('.metric[data-figure="weight"]')
+    flat = "node => node.data[0].type"
+    plot = shown(page, '.plot[data-figure="weight"]')
+    if weight.locator(".no-webgl").is_visible():
+        assert plot.evaluate(flat) == "scatter"
+        return
+    assert plot.evaluate(flat) == "scatter3d"
+    eye = "node => node.layout.scene.camera.eye.x"
+    before = plot.evaluate(eye)
+    weight.get_by_role("button", name="Turn left").click()
+    assert plot.evaluate(eye) != before
+    weight.get_by_label("flat").check()
+    assert plot.evaluate(flat) == "scatter"
+
+
+def test_dark_and_print_recolour_the_figures(opened):
+    page = opened.page
+    ink = "node => getComputedStyle(node).fill"
+    shown(page, LOSS)
+    tick = page.locator(f"{LOSS} .ytick text").first
+    assert tick.evaluate(ink) == "rgb(27, 31, 35)"
     page.get_by_label("Theme").select_option("dark")
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == "rgb(20, 23, 26)"
-    assert complaints == []
-    page.close()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    assert tick.evaluate(ink) == "rgb(232, 234, 237)"
+    page.emulate_media(media="print")
+    assert tick.evaluate(ink) == "rgb(0, 0, 0)"
+    assert not page.locator(".controls").first.is_visible()
+    assert not page.locator("nav").first.is_visible()
+    chosen = page.locator('.metric[data-figure="distribution-shift"] .chosen')
+    assert chosen.inner_text() == "Layer: features.0, Key: mean"
+    page.emulate_media(media="screen")
+    page.get_by_label("Theme").select_option("")
+
+
+def test_a_phone_needs_no_sideways_scroll(browser, result):
+    phone = open_page(browser, result.report_path, viewport={"width": 390, "height": 844})
+    shown(phone.page, LOSS)
+    assert phone.width_px <= 390
+    assert phone.complaints == []
+    phone.page.close()
 
 
 def test_hostile_names_do_not_run(browser, make_study, make_verdict, tmp_path):
@@ -122,28 +157,28 @@ def test_hostile_names_do_not_run(browser, make_study, make_verdict, tmp_path):
         study={"name": HOSTILE, "title": "safe", "question": HOSTILE},
         grids=[{"name": HOSTILE}],
     )
-    page, complaints = open_page(browser, write_report(study, tmp_path / "report.html"))
-    page.locator(".plot").first.hover()
-    assert page.title() == "safe · bnkit"
-    assert complaints == []
-    page.close()
+    opened = open_page(browser, write_report(study, tmp_path / "report.html"))
+    opened.draw_all(".plot-frame:visible .plot", DRAWN)
+    opened.page.locator(".plot").first.hover()
+    assert opened.page.title() == "safe · bnkit"
+    assert opened.complaints == []
+    opened.page.close()
 
 
 def test_the_policy_stops_a_script_that_got_in(browser, make_study, tmp_path):
-    path = write_report(make_study(epochs=1), tmp_path / "report.html")
+    path = write_report(make_study(epochs=1, arms=()), tmp_path / "report.html")
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("<footer>", HOSTILE + "<footer>"), encoding="utf-8")
-    page, complaints = open_page(browser, path)
-    assert page.title() != "ran"
-    assert any("Content Security Policy" in complaint for complaint in complaints)
-    page.close()
+    opened = open_page(browser, path)
+    assert opened.page.title() != "ran"
+    assert any("Content Security Policy" in complaint for complaint in opened.complaints)
+    opened.page.close()
 
 
-def test_nothing_is_lost_without_javascript(browser, make_study, tmp_path):
-    path = write_report(make_study(epochs=2), tmp_path / "report.html")
+def test_nothing_is_lost_without_javascript(browser, result):
     page = browser.new_page(java_script_enabled=False)
-    page.goto(path.as_uri())
+    page.goto(result.report_path.as_uri())
     assert page.get_by_text("The curves need JavaScript").is_visible()
     assert page.locator("table").first.is_visible()
-    assert not page.locator(".controls").is_visible()
+    assert not page.locator(".controls").first.is_visible()
     page.close()

@@ -9,29 +9,34 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from bnkit.lab.report.curves import learning_curves
+from bnkit.lab.report.curves import curves_of
+from bnkit.lab.report.points import recorded
 from bnkit.lab.report.students_t import half_width_factor
 
+ROOM = 100_000
 
-def curve_of(study, metric="test accuracy", arm="with", grid=None):
-    curves = learning_curves(study.settings, study.trials, study.metrics)
-    (found,) = [
+
+def curves(study, metrics=None, room=ROOM):
+    found = recorded(study.settings, study.trials, study.metrics if metrics is None else metrics)
+    own = found.points.partition_by("metric", as_dict=True)
+    lost = found.lost.partition_by("metric", as_dict=True)
+    empty = found.points.clear()
+    return [
         curve
-        for curve in curves
-        if (curve.metric, curve.arm) == (metric, arm) and (grid is None or curve.grid == grid)
+        for name in dict.fromkeys([*own, *lost])
+        for curve in curves_of(found, own.get(name, empty), room, lost.get(name, empty))
     ]
+
+
+def curve_of(study, metric="test accuracy", arm="with"):
+    (found,) = [each for each in curves(study) if (each.metric, each.arm) == (metric, arm)]
     return found
 
 
-def values_at(study, step, metric="test accuracy", arm="with", seeds=None):
-    ids = {trial.id for trial in study.trials if trial.arm == arm}
-    if seeds is not None:
-        ids = {trial.id for trial in study.trials if trial.arm == arm and trial.seed in seeds}
-    return [
-        row["value"]
-        for row in study.metrics.iter_rows(named=True)
-        if row["trial"] in ids and row["step"] == step and row["metric"] == metric
-    ]
+def values_at(study, step, metric="test accuracy", arm="with", seeds=range(99)):
+    ids = {trial.id for trial in study.trials if trial.arm == arm and trial.seed in seeds}
+    rows = study.metrics.filter(pl.col("trial").is_in(list(ids)), step=step, metric=metric)
+    return rows["value"].to_list()
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
@@ -46,58 +51,58 @@ def test_two_seeds_by_hand():
     assert half_width_factor(2) == pytest.approx(8.98464, abs=1e-4)
 
 
-def test_mean_interval_and_range_of_every_checkpoint(make_study):
+def test_mean_interval_and_range_of_every_step(make_study):
     study = make_study(epochs=4)
     curve = curve_of(study)
-    assert [point.step for point in curve.checkpoints] == [0, 45, 90, 135, 180]
-    assert [point.epoch for point in curve.checkpoints] == [0, 1, 2, 3, 4]
-    for point in curve.checkpoints:
-        values = values_at(study, point.step)
+    assert curve.steps == [0, 45, 90, 135, 180]
+    assert curve.steps_per_epoch == 45
+    assert curve.seeds == [5] * 5
+    for place, step in enumerate(curve.steps):
+        values = values_at(study, step)
         low, high = stats.t.interval(0.95, 4, loc=fmean(values), scale=stats.sem(values))
-        assert point.seeds == 5
-        assert (point.least, point.most) == (min(values), max(values))
-        assert [point.mean, point.low, point.high] == pytest.approx([fmean(values), low, high])
+        assert (curve.least[place], curve.most[place]) == (min(values), max(values))
+        found = [curve.mean[place], curve.low[place], curve.high[place]]
+        assert found == pytest.approx([fmean(values), low, high])
+        assert [curve.trials[seed][place] for seed in range(5)] == pytest.approx(values)
 
 
 def test_one_seed_has_no_interval(make_study):
     curve = curve_of(make_study(seeds=(7,), epochs=2))
-    assert [(point.low, point.high, point.seeds) for point in curve.checkpoints] == [
-        (None, None, 1)
-    ] * 3
+    assert (curve.low, curve.high, curve.seeds) == ([None] * 3, [None] * 3, [1] * 3)
 
 
 def test_a_diverged_trial_counts_up_to_its_step(make_study):
     study = make_study(epochs=4, diverged={("with", 0, 2): 135})
     curve = curve_of(study, metric="train loss")
-    assert [point.seeds for point in curve.checkpoints] == [5, 5, 5, 4, 4]
+    assert curve.seeds == [5, 5, 5, 4, 4]
     left = values_at(study, 135, metric="train loss", seeds={0, 1, 3, 4})
-    assert curve.checkpoints[3].mean == pytest.approx(fmean(left))
+    assert curve.mean[3] == pytest.approx(fmean(left))
+    assert curve.trials[2][3:] == [None, None]
     (place,) = curve.divergences
     (last,) = values_at(study, 90, metric="train loss", seeds={2})
-    assert (place.seed, place.step, place.epoch, place.last_value) == (2, 135, 3, last)
+    assert (place.seed, place.step, place.last_value) == (2, 135, last)
 
 
-def test_an_arm_that_diverged_at_once_is_marked(make_study):
-    study = make_study(epochs=2, diverged={("with", 0, seed): 9 for seed in range(5)})
+def test_an_arm_that_diverged_before_any_value_is_marked(make_study):
+    study = make_study(epochs=2, diverged={("with", 0, seed): 0 for seed in range(5)})
     curve = curve_of(study)
-    assert [point.step for point in curve.checkpoints] == [0]
-    assert [place.step for place in curve.divergences] == [9] * 5
-    assert curve.divergences[0].epoch == pytest.approx(9 / 45)
+    assert curve.steps == []
+    assert [place.step for place in curve.divergences] == [0] * 5
 
 
-def test_values_that_are_not_finite_never_reach_a_curve(make_study):
+def test_values_that_are_not_finite_are_gaps_and_counted(make_study):
     study = make_study(epochs=2)
-    broken = study.metrics.with_columns(
-        value=pl.when(pl.col("step") == 45).then(math.inf).otherwise("value")
-    )
-    curves = learning_curves(study.settings, study.trials, broken)
-    for curve in curves:
-        assert [point.step for point in curve.checkpoints] == [0, 90]
-        numbers = [value for trial in curve.trials for value in trial.values]
-        assert all(map(math.isfinite, numbers))
+    value = pl.when(pl.col("step") == 45).then(math.inf).otherwise("value")
+    broken = study.metrics.with_columns(value=value)
+    for curve in curves(study, broken):
+        assert curve.steps == [0, 45, 90]
+        assert [value is None for value in curve.mean] == [False, True, False]
+        assert all(values[1] is None for values in curve.trials.values())
+    gaps = recorded(study.settings, study.trials, broken).gaps["test loss"]
+    assert gaps.text == "10 values are not finite (10 infinite) and left out: gaps."
 
 
-def test_checkpoints_within_an_epoch_lie_between_whole_epochs(make_study):
+def test_steps_within_an_epoch_lie_between_whole_epochs(make_study):
     study = make_study(epochs=2)
     # a checkpoint every 15 steps of 45 an epoch; the epoch is rounded up, as the loop does
     finer = study.metrics.with_columns(
@@ -106,31 +111,31 @@ def test_checkpoints_within_an_epoch_lie_between_whole_epochs(make_study):
     later = study.metrics.filter(pl.col("step") > 0).with_columns(
         step=pl.col("step") // 3 + 30, epoch=((pl.col("epoch") + 2) / 3).ceil().cast(pl.Int32)
     )
-    curves = learning_curves(study.settings, study.trials, pl.concat([finer, later]))
-    steps = [point.step for point in curves[0].checkpoints]
-    epochs = [point.epoch for point in curves[0].checkpoints]
-    assert steps == [0, 15, 30, 45, 60]
-    assert epochs == pytest.approx([0, 1 / 3, 2 / 3, 1, 4 / 3])
+    curve = curves(study, pl.concat([finer, later]))[0]
+    assert curve.steps == [0, 15, 30, 45, 60]
+    assert curve.steps_per_epoch == 45
 
 
-def test_metrics_of_layers_have_no_curve(make_study):
+def test_layers_and_keys_have_curves_of_their_own(make_study):
     study = make_study(epochs=1)
-    layered = study.metrics.with_columns(layer=pl.lit("conv1"), metric=pl.lit("saturation"))
-    curves = learning_curves(study.settings, study.trials, pl.concat([study.metrics, layered]))
-    assert {curve.metric for curve in curves} == set(study.metrics["metric"])
+    parts = [
+        study.metrics.filter(metric="train loss").with_columns(
+            layer=pl.lit(layer), key=pl.lit(key), metric=pl.lit("x"), value=pl.lit(value)
+        )
+        for layer, key, value in (("a", "1", 1.0), ("a", "2", 2.0), ("b", None, 3.0))
+    ]
+    found = curves(study, pl.concat(parts))
+    assert [(each.layer, each.key, each.mean[0]) for each in found[::2]] == [
+        ("a", "1", 1.0),
+        ("a", "2", 2.0),
+        ("b", None, 3.0),
+    ]
 
 
-def test_order_is_metrics_then_grid_then_arms(make_study):
+def test_order_is_grid_then_arms(make_study):
     grids = [{"data.batch_size": 8}, {"data.batch_size": 32}]
     study = make_study(grids=grids, epochs=1)
-    curves = learning_curves(study.settings, study.trials, study.metrics)
-    assert [curve.metric for curve in curves[::4]] == [
-        "test accuracy",
-        "test loss",
-        "train accuracy",
-        "train loss",
-    ]
-    assert [(curve.grid, curve.arm) for curve in curves[:4]] == [
+    assert [(curve.grid, curve.arm) for curve in curves(study)[:4]] == [
         (grids[0], "without"),
         (grids[0], "with"),
         (grids[1], "without"),
@@ -139,5 +144,4 @@ def test_order_is_metrics_then_grid_then_arms(make_study):
 
 
 def test_no_trials_no_curves(make_study):
-    study = make_study(arms=())
-    assert learning_curves(study.settings, study.trials, study.metrics) == []
+    assert curves(make_study(arms=())) == []

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from bnkit.lab.report.embed import json_for_script
 from bnkit.lab.report.page import render_page
+from bnkit.page.embed import json_for_script
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -39,16 +39,16 @@ def test_every_text_of_a_study_is_shown_as_it_is(text, make_study, make_verdict,
     trials = [replace(trial, versions={text: text}, machine={text: text}) for trial in study.trials]
     study = replace(study, trials=trials, command=text)
     page = parse_page(render_page(study))
-    assert len(page.all("script")) == 3
+    # data of figures, arms and their looks; Plotly, theme, plots, report
+    assert len(page.all("script")) == 7
     assert not page.all("img")
     assert not [name for item in page.all("*") for name in item.attributes if name[:2] == "on"]
     for tag in ("h1", "title", "h3"):
         assert words in page.all(tag)[0].text
     assert words in page.all("button")[0].text
     assert words in page.all("pre")[0].text
-    plots = json.loads("".join(page.all("script", id="plots")[0].texts))
-    names = {trace.get("name") for plot in plots.values() for trace in plot["data"]}
-    assert text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in names
+    names = json.loads("".join(page.all("script", id="arm-names")[0].texts))
+    assert names == [text, "b"]
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "\ud800"])

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from bnkit.lab.report.embed import script_hash
 from bnkit.lab.report.page import render_page
+from bnkit.page.embed import script_hash
 
 # Elements that make a browser fetch something, and the attribute that says what.
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -43,10 +43,9 @@ def check_offline(page):
 
 def check_labels(page):
     """Raise if a figure, a table or a control says nothing to those who do not see it."""
-    for tag, attributes in (("div", {"class": "plot"}), ("svg", {"role": "img"})):
+    for tag, attributes in (("figure", {"class": "plot-frame"}), ("svg", {"role": "img"})):
         for element in page.all(tag, **attributes):
             assert element.attributes["aria-label"].strip()
-            assert element.attributes["role"] == "img"
     for table in page.all("table"):
         assert table.all("caption")[0].text
         assert all(header.attributes.get("scope") in ("row", "col") for header in table.all("th"))
@@ -171,13 +170,17 @@ def test_tables_hold_every_summary_and_trial(make_study, parse_page):
         assert f"lr = {lr}" in row.text
 
 
-def test_one_plot_per_metric_and_grid_point(make_study, parse_page):
+def test_one_panel_per_metric_and_grid_point(make_study, parse_page):
     study = make_study(arms=("without", "with", "group"), seeds=(0, 1), grids=GRID, epochs=2)
     page = parse_page(render_page(study))
     plots = json.loads(page.all("script", id="plots")[0].text)
-    assert len(plots) == 16
-    assert [plot.attributes["id"] for plot in page.all("div", **{"class": "plot"})] == list(plots)
-    assert len(page.all("button")) == 3
+    panels = {name: len(plot["views"][0]["panels"]) for name, plot in plots.items()}
+    metrics = ("test-accuracy", "test-loss", "train-accuracy", "train-loss")
+    assert panels == {**dict.fromkeys(metrics, 4), **{f"grid-lr-{name}": 1 for name in metrics}}
+    places = [plot.attributes for plot in page.all("div", **{"class": "plot"})]
+    assert [place["data-figure"] for place in places if place["data-panel"] == "0"] == list(plots)
+    assert len(places) == sum(panels.values())
+    assert len([each for each in page.all("button") if "data-arm" in each.attributes]) == 3
 
 
 def test_settings_notes_and_command_are_on_the_page(make_study, parse_page):
@@ -196,7 +199,7 @@ def test_security_policy_names_exactly_the_scripts(make_study, parse_page):
     (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     hashes = re.findall(r"'sha256-[^']+'", policy.attributes["content"])
     sources = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
-    assert len(sources) == 2
+    assert len(sources) == 4
     assert hashes == [script_hash(source) for source in sources]
     assert "default-src 'none'" in policy.attributes["content"]
     assert "script-src 'unsafe-inline'" not in policy.attributes["content"]
@@ -205,8 +208,8 @@ def test_security_policy_names_exactly_the_scripts(make_study, parse_page):
 def test_long_tables_of_trials_start_folded(make_study, parse_page):
     few = parse_page(render_page(make_study(epochs=1)))
     many = parse_page(render_page(make_study(seeds=range(30), epochs=1)))
-    assert "open" in few.all("details")[0].attributes
-    assert "open" not in many.all("details")[0].attributes
+    assert "open" in few.all("details")[-1].attributes
+    assert "open" not in many.all("details")[-1].attributes
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_long_tables_of_trials_start_folded(make_study, parse_page):
         (check_offline, '<script src="https://example.org/a.js"></script>'),
         (check_offline, '<link rel="stylesheet" href="a.css">'),
         (check_offline, "<style>@import 'a.css';</style>"),
-        (check_labels, '<div class="plot" role="img" aria-label=""></div>'),
+        (check_labels, '<figure class="plot-frame" aria-label=""></figure>'),
         (check_labels, "<table><caption>a</caption><tr><th>b</th></tr></table>"),
         (check_labels, "<button></button>"),
         (check_labels, "<input>"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bnkit.errors import MissingExtraError, StoreError
-from bnkit.lab.report import embed, write_report
+from bnkit.lab.report import plotly_script, write_report
 from bnkit.lab.report.page import render_page
 
 LARGEST_PAGE = 6 * 2**20
@@ -64,7 +64,7 @@ def test_a_folder_in_the_way_is_one_message(make_study, tmp_path):
 
 
 def test_without_plotly_says_what_to_install(make_study, monkeypatch):
-    monkeypatch.setattr(embed, "find_spec", lambda name: None)
+    monkeypatch.setattr(plotly_script, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"plotly is not installed.*bnkit\[lab\]"):
         render_page(make_study())
 

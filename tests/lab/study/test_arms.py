@@ -222,6 +222,9 @@ def test_a_share_of_the_batch_norms_is_kept_evenly_spread(
     given, rewrite = sigmoid_of(depth), apply_arm(sigmoid_of(depth), "batch", images, "own", share)
     assert norms_of(rewrite.model) == [index in kept for index in range(depth)]
     assert len(rewrite.changes) == depth - len(kept)
+    told = [item.reason for item in rewrite.skipped]
+    expected = f"norm_share = {share:g} keeps all {depth} of its batch norms"
+    assert told == ([expected] if len(kept) == depth else [])
     for before, after in zip(given, rewrite.model, strict=True):
         if isinstance(before, nn.Linear):
             assert torch.equal(before.weight, after.weight)

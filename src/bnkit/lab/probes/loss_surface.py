@@ -125,9 +125,9 @@ def filter_direction(weight: Tensor, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(weight.shape, generator=generator).to(weight.device, torch.float64)
     filters, own = drawn.flatten(1), weight.detach().double().flatten(1)
     lengths = filters.norm(dim=1, keepdim=True)
-    scaled = filters * (own.norm(dim=1, keepdim=True) / torch.where(lengths > 0, lengths, 1.0))
-    direction: Tensor = scaled.reshape(weight.shape).to(weight.dtype)
-    return direction
+    factors = own.norm(dim=1, keepdim=True) / torch.where(lengths > 0, lengths, 1.0)
+    scaled: Tensor = filters * factors
+    return scaled.reshape(weight.shape).to(weight.dtype)
 
 
 def _keeps_statistics(network: nn.Module) -> bool:

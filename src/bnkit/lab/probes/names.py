@@ -230,7 +230,8 @@ PROBES = {
         options={"examples": 1000},
     ),
     "pruned-accuracy": ProbeEntry(
-        "accuracy on held-out data after channels are pruned by |γ|, by weight norm and at random",
+        "accuracy on held-out data after channels are pruned by the size of γ, by weight norm and "
+        "at random",
         "bnkit.lab.probes.pruned_accuracy:PrunedAccuracy",
         (
             RecordedMetric("pruned accuracy", "share", ("key",)),

@@ -97,24 +97,22 @@ class PrunedAccuracy(Probe):
         share: float,
     ) -> dict[str, float]:
         """Return way → accuracy; NaN for `scale` where there is no γ to go by."""
-        pruned = pruned_by(network, example, "scale", share, self.scope)
-        layers = None if isinstance(pruned, str) else list(pruned.channels)
-        found = {}
-        for way in WAYS:
-            seeds = range(self.draws) if way == "random" else (0,)
-            results = [
-                pruned_by(network, example, way, share, self.scope, layers, seed) for seed in seeds
-            ]
-            reasons = [each for each in results if isinstance(each, str)]
-            if reasons and way != "scale":
-                raise ProbeError(
-                    f"the network cannot be pruned: {reasons[0]}",
-                    required="channels that can be removed, for the probe 'pruned-accuracy'",
-                )
-            found[way] = fmean(
-                math.nan if isinstance(each, str) else accuracy(each.model, objective, data)
-                for each in results
-            )
+        by_scale = pruned_by(network, example, "scale", share, self.scope)
+        layers = None if isinstance(by_scale, str) else list(by_scale.channels)
+        found = {"scale": math.nan}
+        if not isinstance(by_scale, str):
+            found["scale"] = accuracy(by_scale.model, objective, data)
+        for way, draws in (("norm", 1), ("random", self.draws)):
+            values = []
+            for seed in range(draws):
+                pruned = pruned_by(network, example, way, share, self.scope, layers, seed)
+                if isinstance(pruned, str):
+                    raise ProbeError(
+                        f"the network cannot be pruned: {pruned}",
+                        required="channels that can be removed, for the probe 'pruned-accuracy'",
+                    )
+                values.append(accuracy(pruned.model, objective, data))
+            found[way] = fmean(values)
         return found
 
 

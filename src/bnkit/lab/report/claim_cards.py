@@ -8,9 +8,9 @@ from typing import Any
 
 from bnkit.lab.report.claimed_region import claimed_region
 from bnkit.lab.report.interval_picture import Picture, interval_picture
-from bnkit.lab.report.number_format import Estimate, Number, estimate, number, p_value
 from bnkit.lab.report.trial_groups import seeds_text
 from bnkit.lab.store.schema import Outcome, Verdict
+from bnkit.page.number_format import Estimate, Number, estimate, number, p_value
 
 WIDE_RATIO = 10.0
 SYMBOLS: dict[Outcome, str] = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}

@@ -1,45 +1,22 @@
-"""Learning curves: per arm and grid point, a metric against the steps taken, over seeds."""
+"""Curves over seeds: a metric of one arm at one grid point, per layer and key, along the steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from bnkit.lab.report.points import Recorded
 from bnkit.lab.report.students_t import half_width_factor
-from bnkit.lab.report.trial_groups import arm_names, grid_key, grid_points, ordered_metrics
+from bnkit.lab.report.thinning import largest, points_per_series, thin
+from bnkit.lab.report.trial_groups import grid_key
 from bnkit.lab.store.schema import TrialRecord
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A metric over the seeds that had not diverged by this step.
-
-    Attributes:
-        low, high: 95 % Student t interval of the mean, None for fewer than two seeds.
-        least, most: smallest and largest value.
-    """
-
-    step: int
-    epoch: float
-    mean: float
-    low: float | None
-    high: float | None
-    least: float
-    most: float
-    seeds: int
-
-
-@dataclass(frozen=True)
-class TrialCurve:
-    """The recorded values of one trial, up to where it diverged."""
-
-    seed: int
-    steps: list[int]
-    epochs: list[float]
-    values: list[float]
+Values = list[float | None]
+# Numbers per step of a curve, besides one per trial.
+COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -48,150 +25,186 @@ class Divergence:
 
     seed: int
     step: int
-    epoch: float
     last_value: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one arm at one grid point."""
+    """One series, over the seeds that had not diverged by each step.
+
+    Attributes:
+        steps: at which it is drawn; a step without a finite value has None in all columns.
+        low, high: 95 % Student t interval of the mean, None for fewer than two seeds.
+        least, most: smallest and largest value.
+        seeds: how many values there are at each step.
+        trials: seed → its values at these steps.
+        recorded: at how many steps there are values.
+    """
 
     metric: str
     unit: str
     arm: str
     grid: Mapping[str, Any]
-    checkpoints: list[Checkpoint]
-    trials: list[TrialCurve]
-    divergences: list[Divergence]
+    layer: str | None
+    key: str | None
+    steps_per_epoch: float
+    steps: list[int]
+    mean: Values
+    low: Values
+    high: Values
+    least: Values
+    most: Values
+    seeds: list[int]
+    trials: dict[int, Values]
+    recorded: int
+    divergences: list[Divergence] = field(default_factory=list)
 
 
-def learning_curves(
-    settings: Mapping[str, Any], trials: Sequence[TrialRecord], metrics: pl.DataFrame
+def curves_of(
+    study: Recorded, points: pl.DataFrame, room: int, lost: pl.DataFrame | None = None
 ) -> list[Curve]:
-    """Return every curve of a study: metrics in reading order, then grid points, then arms.
+    """Return the curves of one metric: by layer and key as they come, grid points, arms.
 
-    A trial counts up to the step at which it was found to have diverged, and not from there on;
-    values that are not finite are left out. Metrics of layers and keys have no curve.
+    Args:
+        study: whose arms and grid points there are.
+        points: rows of its `points`, all of one metric.
+        room: about how many numbers all curves may hold together.
+        lost: likewise of what was recorded from where a trial diverged on: the mark of a trial
+            that has no value before stands there.
     """
-    points = _points(trials, metrics)
-    groups = points.partition_by("metric", "grid", "arm", as_dict=True)
+    names = ["layer", "key", "grid", "arm"]
+    known = points if lost is None else pl.concat([points, lost])
+    at_steps = _over_seeds(points, names, room)
+    trial_values = points.select(*names, "step", "seed", "value")
+    groups = at_steps.partition_by(names, as_dict=True, maintain_order=True)
+    singles = _by_trial(trial_values, at_steps, names)
+    ended = [trial.id for trial in study.trials if trial.diverged_step is not None]
+    ends = _last_values([lost, points], ended)
+    order = {
+        (grid_key(grid), arm): place
+        for place, (grid, arm) in enumerate(
+            (grid, arm) for grid in study.grids for arm in study.arms
+        )
+    }
+    grids = {grid_key(grid): grid for grid in study.grids}
+    places = dict.fromkeys((layer, key) for layer, key, _, _ in _in_order(known, names))
     found = []
-    for metric in ordered_metrics(points["metric"].unique()):
-        for grid in grid_points(trials):
-            for arm in arm_names(settings, trials):
-                group = groups.get((metric, grid_key(grid), arm))
-                if group is not None:
-                    members = [trial for trial in trials if trial.arm == arm and trial.grid == grid]
-                    found.append(_curve(metric, arm, grid, group, members))
+    for layer, key in places:
+        for grid, arm in order:
+            frame = groups.get((layer, key, grid, arm))
+            members = [t for t in study.trials if t.arm == arm and grid_key(t.grid) == grid]
+            marks = _divergences(members, ends, layer, key)
+            if frame is None and not marks:
+                continue
+            found.append(
+                _curve(
+                    known,
+                    (arm, grids[grid], layer, key),
+                    at_steps.clear() if frame is None else frame,
+                    singles.get((layer, key, grid, arm), {}),
+                    marks,
+                )
+            )
     return found
 
 
-def _points(trials: Sequence[TrialRecord], metrics: pl.DataFrame) -> pl.DataFrame:
-    """Return the finite values with arm, grid and seed, and the epoch as a fraction."""
-    described = pl.DataFrame(
-        {
-            "trial": [trial.id for trial in trials],
-            "arm": [trial.arm for trial in trials],
-            "grid": [grid_key(trial.grid) for trial in trials],
-            "seed": [trial.seed for trial in trials],
-            "diverged_step": [trial.diverged_step for trial in trials],
-        },
-        schema={
-            "trial": pl.String,
-            "arm": pl.String,
-            "grid": pl.String,
-            "seed": pl.Int64,
-            "diverged_step": pl.Int64,
-        },
+def _in_order(points: pl.DataFrame, names: list[str]) -> list[tuple[Any, ...]]:
+    return points.select(names).unique(maintain_order=True).rows()
+
+
+def _over_seeds(points: pl.DataFrame, names: list[str], room: int) -> pl.DataFrame:
+    value = pl.col("value")
+    seeds = value.count()
+    over = points.group_by(*names, "step").agg(
+        steps_per_epoch=pl.col("steps_per_epoch").first(),
+        mean=value.mean(),
+        half=pl.when(seeds > 1).then(value.std()),
+        least=value.min(),
+        most=value.max(),
+        seeds=seeds,
     )
-    whole = metrics.filter(pl.col("layer").is_null(), pl.col("key").is_null())
-    named = whole.join(described, on="trial")
-    return (
-        named.join(_steps_per_epoch(named), on=["arm", "grid"])
-        .filter(pl.col("value").is_finite())
-        .with_columns(
-            before=pl.col("diverged_step").is_null() | (pl.col("step") < pl.col("diverged_step")),
-            epochs=pl.col("step") / pl.col("steps_per_epoch"),
+    factors = {n: half_width_factor(n) for n in over["seeds"].unique().to_list() if n > 1}
+    factor = pl.col("seeds").replace_strict(factors, default=None, return_dtype=pl.Float64)
+    over = over.with_columns(half=pl.col("half") * factor).with_columns(
+        low=pl.col("mean") - pl.col("half"), high=pl.col("mean") + pl.col("half")
+    )
+    limit = points_per_series(over, names, room, COLUMNS + largest(over, "seeds"))
+    return thin(over, names, limit=limit, lows=("mean", "least"), highs=("mean", "most"))
+
+
+def _by_trial(
+    values: pl.DataFrame, at_steps: pl.DataFrame, names: list[str]
+) -> dict[tuple[Any, ...], dict[int, Values]]:
+    """Return group → seed → its values at the steps that the group is drawn at."""
+    kept = at_steps.select(*names, "step").join(
+        values, on=[*names, "step"], how="left", nulls_equal=True
+    )
+    found = {}
+    for key, frame in kept.partition_by(names, as_dict=True).items():
+        table = frame.pivot("seed", index="step", values="value", aggregate_function="mean").sort(
+            "step"
         )
-        .sort("seed", "step")
-    )
+        found[key] = {
+            seed: table[str(seed)].to_list()
+            for seed in sorted(int(name) for name in table.columns if name not in ("step", "null"))
+            if table[str(seed)].count()
+        }
+    return found
 
 
-def _steps_per_epoch(named: pl.DataFrame) -> pl.DataFrame:
-    """Return the steps per epoch of each arm at each grid point.
+def _last_values(
+    frames: Sequence[pl.DataFrame | None], trials: list[str]
+) -> dict[tuple[str, str | None, str | None], float]:
+    """Return (trial, layer, key) → the last finite value in the last frame that has one."""
+    ends: dict[tuple[str, str | None, str | None], float] = {}
+    for frame in frames:
+        if frame is None or not trials:
+            continue
+        last = (
+            frame.filter(pl.col("trial").is_in(trials), pl.col("value").is_not_null())
+            .sort("step")
+            .group_by("trial", "layer", "key")
+            .agg(pl.col("value").last())
+        )
+        ends |= {(trial, layer, key): value for trial, layer, key, value in last.iter_rows()}
+    return ends
 
-    A checkpoint's epoch is step / steps per epoch, rounded up, so no checkpoint has a larger
-    quotient step / epoch than the steps per epoch, and one at the end of an epoch has just that.
-    Where no trial reached a checkpoint, those of other arms stand in.
-    """
-    trained = pl.when(pl.col("epoch") > 0).then(pl.col("step") / pl.col("epoch"))
-    found = named.group_by("arm", "grid").agg(steps_per_epoch=trained.max())
-    typical = pl.lit(found["steps_per_epoch"].median(), dtype=pl.Float64)
-    return found.with_columns(pl.col("steps_per_epoch").fill_null(typical).fill_null(1.0))
+
+def _divergences(
+    trials: Sequence[TrialRecord],
+    ends: Mapping[tuple[str, str | None, str | None], float],
+    layer: str | None,
+    key: str | None,
+) -> list[Divergence]:
+    return [
+        Divergence(trial.seed, trial.diverged_step, ends[trial.id, layer, key])
+        for trial in trials
+        if trial.diverged_step is not None and (trial.id, layer, key) in ends
+    ]
 
 
 def _curve(
-    metric: str, arm: str, grid: Mapping[str, Any], points: pl.DataFrame, trials: list[TrialRecord]
+    known: pl.DataFrame,
+    place: tuple[str, Mapping[str, Any], str | None, str | None],
+    frame: pl.DataFrame,
+    trials: dict[int, Values],
+    divergences: list[Divergence],
 ) -> Curve:
-    kept = points.filter("before")
+    arm, grid, layer, key = place
+    paces = frame["steps_per_epoch"] if frame.height else known["steps_per_epoch"]
+    columns = {name: frame[name].to_list() for name in ("mean", "low", "high", "least", "most")}
     return Curve(
-        metric=metric,
-        unit=points["unit"][0] or "",
+        metric=known["metric"][0],
+        unit=known["unit"][0],
         arm=arm,
         grid=grid,
-        checkpoints=_checkpoints(kept),
-        trials=[
-            TrialCurve(
-                seed=seed,
-                steps=frame["step"].to_list(),
-                epochs=frame["epochs"].to_list(),
-                values=frame["value"].to_list(),
-            )
-            for (seed,), frame in kept.partition_by(
-                "seed", as_dict=True, maintain_order=True
-            ).items()
-        ],
-        divergences=[
-            place for trial in trials if (place := _divergence(trial, points)) is not None
-        ],
-    )
-
-
-def _checkpoints(points: pl.DataFrame) -> list[Checkpoint]:
-    value = pl.col("value")
-    rows = (
-        points.group_by("step")
-        .agg(
-            epoch=pl.col("epochs").first(),
-            mean=value.mean(),
-            std=value.std(),
-            least=value.min(),
-            most=value.max(),
-            seeds=value.len(),
-        )
-        .sort("step")
-        .iter_rows(named=True)
-    )
-    found = []
-    for row in rows:
-        std = row.pop("std")
-        half = None if row["seeds"] < 2 else std * half_width_factor(row["seeds"])
-        low, high = (None, None) if half is None else (row["mean"] - half, row["mean"] + half)
-        found.append(Checkpoint(**row, low=low, high=high))
-    return found
-
-
-def _divergence(trial: TrialRecord, points: pl.DataFrame) -> Divergence | None:
-    if trial.diverged_step is None:
-        return None
-    own = points.filter(pl.col("trial") == trial.id)
-    before = own.filter("before")
-    recorded = before if before.height else own
-    if not recorded.height:
-        return None
-    return Divergence(
-        seed=trial.seed,
-        step=trial.diverged_step,
-        epoch=trial.diverged_step / recorded["steps_per_epoch"][-1],
-        last_value=recorded["value"][-1],
+        layer=layer,
+        key=key,
+        steps_per_epoch=paces[0],
+        steps=frame["step"].to_list(),
+        seeds=frame["seeds"].to_list(),
+        trials=trials,
+        recorded=frame["recorded"][0] if frame.height else 0,
+        divergences=divergences,
+        **columns,
     )

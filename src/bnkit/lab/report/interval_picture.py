@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bnkit.lab.report.claimed_region import ClaimedRegion
-from bnkit.lab.report.number_format import MINUS
+from bnkit.page.number_format import MINUS
 
 WIDTH = 320.0
 EDGE = 16.0

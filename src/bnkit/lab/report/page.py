@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import tomli_w
 
-from bnkit._files import write_atomically
-from bnkit.errors import StoreError
+from bnkit import page as pages
 from bnkit.lab.report.answer import answer
 from bnkit.lab.report.claim_cards import claim_cards
-from bnkit.lab.report.curves import learning_curves
-from bnkit.lab.report.embed import json_for_script, plotly_source, script_hash
-from bnkit.lab.report.figures import metric_figures
-from bnkit.lab.report.palette import ARM_COLOURS, BACKGROUNDS, appearance
+from bnkit.lab.report.figures import figures_of
+from bnkit.lab.report.plot_data import plot_data
+from bnkit.lab.report.plotly_script import plotly_source
 from bnkit.lab.report.tables import arm_table, environment, trial_table
-from bnkit.lab.report.trial_groups import arm_names
+from bnkit.page.palette import appearance
 
 if TYPE_CHECKING:
     from bnkit.lab.store.study_store import StoredStudy
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_STUDY = {"name": "", "title": "", "question": "", "source": ""}
+SECTIONS = (
+    [("verdicts", "Verdicts")],
+    [("arms", "Arms"), ("trials", "Trials"), ("settings", "Settings")],
+)
+FIGURE_SECTIONS = (("curves", "Curves"), ("grid", "Across the grid"), ("probes", "Probes"))
 # A longer table of trials starts folded.
 OPEN_TRIALS = 40
 
@@ -44,64 +46,66 @@ def write_report(study: StoredStudy, path: Path) -> Path:
         StoreError: the file cannot be written.
         MissingExtraError: plotly is not installed.
     """
-    page = render_page(study)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, page)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the report to {path} ({error.strerror or error})",
-            required="the path of a file in a writable folder",
-            remedy="Choose another path",
-        ) from error
-    return path
+    return pages.write_page(render_page(study), path, what="report")
 
 
 def render_page(study: StoredStudy) -> str:
     """Return the page as text that UTF-8 can write: halves of surrogate pairs become "?"."""
-    arms = arm_names(study.settings, study.trials)
-    curves = learning_curves(study.settings, study.trials, study.metrics)
-    figures = metric_figures(curves, arms)
-    plots = {figure.id: figure.plot for metric in figures for figure in metric.figures}
-    scripts = [plotly_source(), _source("report.js")] if plots else [_source("report.js")]
-    text = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            study={**NO_STUDY, **study.settings.get("study", {})},
-            answer=answer(study.verdicts, study.trials),
-            cards=claim_cards(study.settings, study.verdicts),
-            arms=[(arm, appearance(index)) for index, arm in enumerate(arms)],
-            metric_figures=figures,
-            plots=json_for_script(plots),
-            arm_table=arm_table(study.summaries),
-            trial_table=trial_table(study.trials, study.metrics),
-            diverged=sum(trial.status == "diverged" for trial in study.trials),
-            open_trials=OPEN_TRIALS,
-            notes=study.notes,
-            command=study.command,
-            settings_toml=tomli_w.dumps(_without_none(study.settings)),
-            versions=environment(study.trials, "versions"),
-            machine=environment(study.trials, "machine"),
-            style=_source("report.css"),
-            colours=ARM_COLOURS,
-            backgrounds=BACKGROUNDS,
-            scripts=scripts,
-            script_hashes=" ".join(script_hash(script) for script in scripts),
-        )
+    context, parts = figure_parts(study)
+    before, after = SECTIONS
+    return pages.render_page(
+        TEMPLATES,
+        "page.html",
+        sections=[*before, *parts.sections, *after],
+        style=parts.style,
+        scripts=parts.scripts,
+        data=parts.data,
+        study={**NO_STUDY, **study.settings.get("study", {})},
+        answer=answer(study.verdicts, study.trials),
+        cards=claim_cards(study.settings, study.verdicts),
+        arm_table=arm_table(study.summaries),
+        trial_table=trial_table(study.trials, study.metrics),
+        diverged=sum(trial.status == "diverged" for trial in study.trials),
+        open_trials=OPEN_TRIALS,
+        notes=study.notes,
+        command=study.command,
+        settings_toml=tomli_w.dumps(_without_none(study.settings)),
+        versions=environment(study.trials, "versions"),
+        machine=environment(study.trials, "machine"),
+        **context,
     )
-    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+@dataclass(frozen=True)
+class FigureParts:
+    """What a page needs that has figures: names of sections, style, scripts, data."""
+
+    sections: list[tuple[str, str]]
+    style: str
+    scripts: list[str]
+    data: dict[str, Any]
+
+
+def figure_parts(study: StoredStudy) -> tuple[dict[str, Any], FigureParts]:
+    """Return what the templates of the figures show, and what their scripts need.
+
+    Raises:
+        MissingExtraError: plotly is not installed.
+    """
+    figures = figures_of(study.settings, study.trials, study.metrics, study.summaries)
+    looks = [appearance(index) for index in range(len(figures.arms))]
+    present = {"curves": True, "grid": figures.across, "probes": figures.probes}
+    parts = FigureParts(
+        sections=[(name, title) for name, title in FIGURE_SECTIONS if present[name]],
+        style=_source("report.css"),
+        scripts=[plotly_source(), _source("plots.js"), _source("report.js")] if figures.all else [],
+        data={
+            "plots": plot_data(figures.all),
+            "arm-names": figures.arms,
+            "looks": [asdict(look) for look in looks],
+        },
     )
+    return {"arms": list(zip(figures.arms, looks, strict=True)), "figures": figures}, parts
 
 
 def _source(name: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from bnkit.lab.report.number_format import Estimate, Number, duration, estimate, number
 from bnkit.lab.report.trial_groups import grid_key, grid_label, ordered_metrics, setting_text
 from bnkit.lab.store.schema import Summary, TrialRecord
+from bnkit.page.number_format import Estimate, Number, duration, estimate, number
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,8 @@ def trial_table(trials: Sequence[TrialRecord], metrics: pl.DataFrame) -> TrialTa
     """Return one row per trial, in the order given."""
     ends = (
         metrics.filter(pl.col("layer").is_null(), pl.col("key").is_null())
-        .sort("step")
         .group_by("trial", "metric")
-        .agg(pl.col("value").last())
+        .agg(pl.col("value").get(pl.col("step").arg_max()))
     )
     values = {(trial, metric): value for trial, metric, value in ends.iter_rows()}
     names = ordered_metrics(ends["metric"])
@@ -100,7 +99,7 @@ def trial_table(trials: Sequence[TrialRecord], metrics: pl.DataFrame) -> TrialTa
             status=_status(trial),
             is_diverged=trial.status == "diverged",
             metrics=[number(values.get((trial.id, name))) for name in names],
-            seconds=duration(trial.seconds),
+            seconds=duration(trial.seconds) if trial.seconds else number(None),
         )
         for trial in trials
     ]

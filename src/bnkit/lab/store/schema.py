@@ -36,7 +36,7 @@ class TrialRecord:
         id: hash of all that determines the trial.
         grid: grid point without the seed, dotted key → value, in the study that trained it.
         spec: the resolved settings of this trial, as in a study file.
-        classes: number of classes K; chance accuracy is 1/K.
+        classes: number of classes K; chance accuracy is 1/K. None if it is not known.
         diverged_step: optimizer steps taken when the trial was found to have diverged.
         versions: package → version.
         machine: what it ran on.
@@ -49,7 +49,7 @@ class TrialRecord:
     seed: int
     grid: Mapping[str, Any]
     spec: Mapping[str, Any]
-    classes: int
+    classes: int | None
     status: Status = "complete"
     diverged_step: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

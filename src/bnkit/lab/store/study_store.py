@@ -91,7 +91,8 @@ def write_results(
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "summaries": [summary.to_dict() for summary in summaries],
     }
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+    # Not sorted: the order of arms is the study file's.
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     write_atomically(folder / RESULTS_FILE, text)
 
 

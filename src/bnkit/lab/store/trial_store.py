@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import polars as pl
 
 from bnkit._files import cannot_write, write_atomically
 from bnkit.errors import StoreError
-from bnkit.lab.store.schema import STORE_VERSION, MetricRow, TrialRecord
+from bnkit.lab.store.schema import MetricRow, TrialRecord
+from bnkit.lab.store.trial_json import trial_record
 
 METRIC_SCHEMA: dict[str, Any] = {
     "step": pl.Int64,
@@ -118,13 +118,26 @@ class TrialStore:
         path = self.trials / trial_id / "trial.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            _check_version(content.get("store_version"), path)
-            values = {field.name: content[field.name] for field in fields(TrialRecord)}
-            return TrialRecord(**{**values, "notes": tuple(values["notes"])})
-        except StoreError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
+        return trial_record(content, trial_id, str(path))
+
+    def ids(self) -> list[str]:
+        """Return the names of the whole trials that are stored, sorted."""
+        return sorted(name for name in self._folders() if self._is_whole(name))
+
+    def halves(self) -> list[str]:
+        """Return the names of folders beside them that hold no whole trial, sorted."""
+        return sorted(name for name in self._folders() if not self._is_whole(name))
+
+    def _is_whole(self, name: str) -> bool:
+        return not name.startswith(".") and self.has(name)
+
+    def _folders(self) -> list[str]:
+        try:
+            return [folder.name for folder in self.trials.iterdir() if folder.is_dir()]
+        except OSError:
+            return []
 
     def metrics(self, trial_ids: Iterable[str]) -> pl.DataFrame:
         """Return the metrics of stored trials, long form, with the id in the column `trial`."""
@@ -135,19 +148,22 @@ class TrialStore:
                 frame = pl.read_parquet(path)
             except (OSError, pl.exceptions.PolarsError) as error:
                 raise _damaged(path, error) from error
-            frames.append(frame.select(pl.lit(trial_id).alias("trial"), *METRIC_SCHEMA))
+            frames.append(_typed(frame, trial_id, path))
         if not frames:
             return pl.DataFrame(schema={"trial": pl.String, **METRIC_SCHEMA})
         return pl.concat(frames)
 
 
-def _check_version(version: object, path: Path) -> None:
-    if version != STORE_VERSION:
-        raise StoreError(
-            f"{path} has store version {version}",
-            required=f"this bnkit reads version {STORE_VERSION}",
-            remedy="Run the study again into another folder",
+def _typed(frame: pl.DataFrame, trial_id: str, path: Path) -> pl.DataFrame:
+    """Return the schema's columns in its types; layer, key and unit may be absent."""
+    optional = [name for name in ("layer", "key", "unit") if name not in frame.columns]
+    try:
+        return frame.with_columns(pl.lit(None).alias(name) for name in optional).select(
+            pl.lit(trial_id).alias("trial"),
+            *(pl.col(name).cast(kind) for name, kind in METRIC_SCHEMA.items()),
         )
+    except pl.exceptions.PolarsError as error:
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> StoreError:

@@ -18,6 +18,7 @@ from bnkit.rewrite.conversion.norm_candidate import (
     find_candidates,
 )
 from bnkit.rewrite.edits import rewriting
+from bnkit.rewrite.result import Skipped
 
 # Wu and He 2018, table 3: 32 groups were best.
 _MOST_GROUPS = 32
@@ -76,7 +77,7 @@ def without_the_others(network: nn.Module, example: Tensor, share: float) -> Rew
     those numbered ⌊(i + ½) · n / k⌋ for i = 0 … k − 1.
 
     Returns:
-        What was removed; None if all stay.
+        What was removed; None for the whole share.
 
     Raises:
         RewriteError: there is none, or one that cannot be removed.
@@ -90,7 +91,10 @@ def without_the_others(network: nn.Module, example: Tensor, share: float) -> Rew
         )
     kept = {paths[number] for number in evenly_spread(len(paths), share)}
     others = [path for path in paths if path not in kept]
-    return remove(network, example, layers=others, inplace=True) if others else None
+    if not others:
+        reason = f"norm_share = {share:g} keeps all {len(paths)} of its batch norms"
+        return Rewrite(network, skipped=[Skipped("", reason)])
+    return remove(network, example, layers=others, inplace=True)
 
 
 def evenly_spread(count: int, share: float) -> list[int]:

@@ -215,11 +215,14 @@ class MetricValues:
 
     def _after_divergence(self, trial: TrialRecord) -> Reading:
         if self.metric in ACCURACIES:
+            if trial.classes is None:
+                return Reading(None, problem="diverged, and its number of classes is not stored")
             return Reading(1 / trial.classes, is_measured=False)
         if self.metric not in LOSSES:
             return Reading(None, problem=f"diverged, and nothing stands for its {self.metric}")
         untrained = self._values.get(trial.id, {}).get(0, math.nan)
-        if trial.spec.get("training", {}).get("loss") == "cross-entropy":
+        is_cross_entropy = trial.spec.get("training", {}).get("loss") == "cross-entropy"
+        if is_cross_entropy and trial.classes is not None:
             # A network that starts trained must not gain by diverging: ln K is the loss of chance.
             untrained = max(untrained, math.log(trial.classes))
         problem = f"diverged, and its untrained network's {self.metric} is not known"

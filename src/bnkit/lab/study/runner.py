@@ -34,6 +34,7 @@ from bnkit.lab.study.claims import judge, summarize
 from bnkit.lab.study.fingerprints import target_fingerprint, trial_id
 from bnkit.lab.study.progress import Progress, Silent, format_seconds
 from bnkit.lab.study.spec import PlannedTrial, StudySettings, plan, validate
+from bnkit.lab.study.stored_trials import judge_as_stored
 
 if TYPE_CHECKING:
     from bnkit.lab.study.trial import TrialJob
@@ -183,20 +184,31 @@ class Run:
 def rejudge(root: Path) -> None:
     """Judge a study's folder again from the trials that are stored in it; nothing is trained.
 
+    A folder that no run wrote is judged from its trials as they lie, which a note then says.
+
     Raises:
         StoreError: the folder holds no study, or none of its trials is stored.
     """
     content = read_settings(root)
-    hashes = content.pop("fingerprints", {})
+    command = str(read_results(root).get("command", ""))
+    is_stored = bool(TrialStore(root).ids())
+    hashes = content.pop("fingerprints", None)
+    if hashes is None and is_stored:
+        judge_as_stored(root, content, command)
+        return
+    hashes = hashes or {}
     settings = validate(content, str(root / "study.toml"))
     planned = {trial_id(trial, _hashes_of(trial, hashes)): trial for trial in plan(settings)}
     if not any(TrialStore(root).has(key) for key in planned):
+        if is_stored:
+            judge_as_stored(root, content, command)
+            return
         raise StoreError(
             f"{root} holds no finished trial of its study",
             required="at least one finished trial",
             remedy=f"Run `bnkit study run {root / 'study.toml'} --out {root}`",
         )
-    judge_and_write(root, settings, planned, str(read_results(root).get("command", "")))
+    judge_and_write(root, settings, planned, command)
 
 
 def judge_and_write(

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnkit.lab.report.claim_cards import SYMBOLS, effect_estimate
-from bnkit.lab.report.number_format import duration, estimate, number, p_value
 from bnkit.lab.report.trial_groups import KNOWN_METRICS, grid_key, grid_label
 from bnkit.lab.store import Summary, Verdict
 from bnkit.lab.study_pages.kept_result import KeptResult
 from bnkit.lab.study_pages.markdown import cell, table
 from bnkit.lab.study_pages.settings_table import differences
+from bnkit.page.number_format import duration, estimate, number, p_value
 
 # The one metric of a study whose grid has many points: a table of all four would be long.
 _MAIN_METRIC = KNOWN_METRICS[0]

@@ -164,9 +164,8 @@ def _filled(row: Verdict | Summary) -> dict[str, Any]:
     """Return the fields that are not at their default, numbers rounded."""
     filled = {}
     for known in fields(row):
-        value = getattr(row, known.name)
-        is_made = known.default_factory is not MISSING
-        default = known.default_factory() if is_made else known.default
+        value, make = getattr(row, known.name), known.default_factory
+        default = known.default if make is MISSING else make()
         if value != default:
             filled[known.name] = _rounded(value)
     return filled

@@ -10,6 +10,7 @@ from bnkit.lab.study_pages.private_text import without_paths
 
 _TABLES = ("data", "network", "training", "grid")
 ABSENT = "–"
+PRESENT = "has it"
 
 
 class Difference(NamedTuple):
@@ -42,14 +43,24 @@ def arm_rows(arm: Mapping[str, Any]) -> dict[str, str]:
 def differences(run: Mapping[str, Any], catalogue: Mapping[str, Any]) -> list[Difference]:
     """Return the settings that a result was run with and that the catalogue's file has otherwise.
 
-    Arms, claims and probes count; wording does not.
+    Arms, claims and probes count; wording does not. One that only one side has is one difference.
     """
-    theirs, ours = _all_rows(run), _all_rows(catalogue)
-    return [
-        Difference(key, theirs.get(key, ABSENT), ours.get(key, ABSENT))
-        for key in dict.fromkeys([*theirs, *ours])
-        if theirs.get(key) != ours.get(key)
-    ]
+    theirs, ours = _named_parts(run), _named_parts(catalogue)
+    found: list[Difference] = []
+    for name in dict.fromkeys([*theirs, *ours]):
+        if name and (name not in theirs or name not in ours):
+            said = (PRESENT if name in theirs else ABSENT, PRESENT if name in ours else ABSENT)
+            found.append(Difference(name, *said))
+            continue
+        left, right = theirs.get(name, {}), ours.get(name, {})
+        found += [
+            Difference(
+                f"{name}.{key}" if name else key, left.get(key, ABSENT), right.get(key, ABSENT)
+            )
+            for key in dict.fromkeys([*left, *right])
+            if left.get(key) != right.get(key)
+        ]
+    return found
 
 
 def value_text(value: Any) -> str:
@@ -59,16 +70,20 @@ def value_text(value: Any) -> str:
     return setting_text(value)
 
 
-def _all_rows(settings: Mapping[str, Any]) -> dict[str, str]:
+def _named_parts(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return "arms.NAME", "claims.ID", "probes.KIND" → its rows; "" → those that arms share."""
     public = without_paths(dict(settings))
-    claims = {claim["id"]: _without_wording(claim) for claim in public.get("claims") or []}
-    probes = {probe["kind"]: probe for probe in public.get("probes") or []}
-    others = {"arms": public.get("arms"), "claims": claims, "probes": probes}
-    return setting_rows(public) | {
-        key: value_text(value)
-        for table, content in others.items()
-        for key, value in _flat(content or {}, table).items()
+    parts = {"": setting_rows(public)}
+    named = {
+        "arms": dict(public.get("arms") or {}),
+        "claims": {claim["id"]: _without_wording(claim) for claim in public.get("claims") or []},
+        "probes": {probe["kind"]: probe for probe in public.get("probes") or []},
     }
+    for table, content in named.items():
+        for name, own in content.items():
+            rows = {key: value_text(value) for key, value in _flat(own).items()}
+            parts[f"{table}.{name}"] = rows
+    return parts
 
 
 def _without_wording(claim: Mapping[str, Any]) -> dict[str, Any]:

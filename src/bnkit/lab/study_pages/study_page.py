@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from bnkit.errors import StudyError
 from bnkit.lab.data.names import SOURCES
 from bnkit.lab.data.stored_sets import STORED_SETS
 from bnkit.lab.study import StudySettings, find_study, plan, resolve
@@ -18,6 +20,9 @@ from bnkit.lab.study_pages.settings_table import (
     table_of,
     value_text,
 )
+
+# As a reader's file might be called.
+OWN_NETWORK = "my_network.py:build"
 
 
 def study_page(name: str, kept: Mapping[str, KeptResult]) -> str:
@@ -43,6 +48,7 @@ def study_page(name: str, kept: Mapping[str, KeptResult]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@cache
 def study_profiles(name: str) -> dict[str, StudySettings]:
     """Return profile → settings: "full", and "quick" if the study has one."""
     source = find_study(name)
@@ -101,13 +107,29 @@ def _how_to_run(name: str, profiles: Mapping[str, StudySettings]) -> str:
     stored = [data for data in data_names(profiles["full"]) if SOURCES[data].is_stored]
     lines = [f"{full} --data-dir DIR" if stored else full]
     lines += [f"{full} --quick"] if "quick" in profiles else []
-    lines.append(f"{full} --quick --set network.name=my_network.py:build")
     said = [_data_text(data) for data in stored]
+    if takes_any_network(name):
+        lines.append(f"{lines[-1]} --set network.name={OWN_NETWORK}")
+        said.append("The last line trains a network of your own.")
     said.append(
-        "The last line trains a network of your own; `--set data.name=folder --set data.path=…` "
-        "takes images of your own ([own data](../guides/own-data.md))."
+        "`--set data.name=folder --set data.path=…` takes images of your own "
+        "([own data](../guides/own-data.md))."
     )
     return "## How to run\n\n```sh\n" + "\n".join(lines) + "\n```\n\n" + " ".join(said)
+
+
+def takes_any_network(name: str) -> bool:
+    """Return whether a study can train another network: no arm, grid or claim speaks of its own."""
+    source = find_study(name)
+    content = source.content
+    of_the_network = [key for key in content.get("grid", {}) if key.startswith("network.args")]
+    if of_the_network or any("network" in arm for arm in content.get("arms", {}).values()):
+        return False
+    try:
+        resolve(source, overrides={"network.name": OWN_NETWORK})
+    except StudyError:
+        return False
+    return True
 
 
 def data_names(study: StudySettings) -> list[str]:

@@ -49,12 +49,11 @@ class Pruning(Rewrite):
             },
         }
 
-    def __str__(self) -> str:
-        lines = [
+    def _more(self) -> list[str]:
+        return [
             _shrunk("parameters", self.parameters_before, self.parameters_after),
             _shrunk("multiply-adds", self.multiply_adds_before, self.multiply_adds_after),
         ]
-        return "\n".join([super().__str__(), *lines])
 
 
 def _shrunk(what: str, before: int, after: int) -> str:

@@ -73,9 +73,8 @@ def recalibrate(
             generator with `sequential`; another rank failed; `inplace`, and statistics that were
             made in inference mode. The model is then as it was.
 
-    Cost: one forward in training mode per batch, in which plain batch norms sum in float64 and not
-    once more for themselves, and other ones do both; two forwards of two samples; a copy of the
-    model unless `inplace`, and one of its tensors.
+    Cost: one forward in training mode per batch and one pass over what the layers receive; two
+    forwards of two samples; a copy of the model unless `inplace`, and one of its tensors.
     """
     check_model(model)
     source = BatchSource(data, forward_fn, batch_size, repeated=sequential)

@@ -15,13 +15,11 @@ from bnkit.inspection.preserve import preserve
 from bnkit.inspection.trace import uncompiled
 from bnkit.rewrite.statistics.batch_source import BatchSource
 from bnkit.rewrite.statistics.channel_moments import Moments, moments_of
-from bnkit.rewrite.statistics.known_moments import normalized
 from bnkit.rewrite.statistics.pass_progress import PassProgress
 
 Layers = Mapping[str, nn.Module]
-# Called with the path of a layer and its input, before the layer runs; returns the input's moments
-# where the layer is to normalize by them.
-See = Callable[[str, Tensor], Moments | None]
+# Called with the path of a layer and its input, before the layer runs.
+See = Callable[[str, Tensor], None]
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
 
 
@@ -92,15 +90,14 @@ class StatisticsPass:
         if self._refusal is not None:
             raise self._refusal
 
-    def add(self, path: str, x: Tensor) -> Moments:
-        """Add up what a layer received, and return the moments of this alone."""
+    def add(self, path: str, x: Tensor) -> None:
+        """Add up what a layer received."""
         found, former = moments_of(x), self.moments.get(path)
         self.moments[path] = found if former is None else former.merged(found)
-        return found
 
-    def _see(self, path: str, x: Tensor) -> Moments | None:
+    def _see(self, path: str, x: Tensor) -> None:
         if x.dim() < 2 or not x.numel():  # the layer says what is wrong with it
-            return None
+            return
         if x.numel() == x.shape[1]:
             self._refusal = RewriteError(
                 f"received one value per channel in batch {self.batches} of data, of shape "
@@ -111,9 +108,8 @@ class StatisticsPass:
                 where=path or "(model)",
             )
             raise Stop
-        moments = self.add(path, x)
+        self.add(path, x)
         self._seen.append(path)
-        return moments
 
     def _refuse_nonfinite(self) -> None:
         for path in self._seen:
@@ -196,16 +192,13 @@ def watched_inputs(layers: Layers, see: See) -> Iterator[None]:
 
 
 def _watched(path: str, layer: nn.Module, see: See) -> Callable[..., Any]:
-    former, has_own = _without_communication(layer), "forward" in vars(layer)
+    former = _without_communication(layer)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         x = next(iter([*args, *in_call_order(former, kwargs).values()]), None)
-        moments = see(path, x) if isinstance(x, Tensor) else None
-        y = None
-        is_alone = not has_own and len(args) + len(kwargs) == 1
-        if moments is not None and isinstance(x, Tensor) and is_alone:
-            y = normalized(layer, x, moments)
-        return former(*args, **kwargs) if y is None else y
+        if isinstance(x, Tensor):
+            see(path, x)
+        return former(*args, **kwargs)
 
     return forward
 
