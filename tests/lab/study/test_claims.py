@@ -319,7 +319,9 @@ def test_a_verdict_that_differs_from_the_source_says_so() -> None:
     agrees, opposite = (UP.verdict(k, published_outcome="supported") for k in ("higher", "lower"))
     assert "the source" not in agrees.reason
     assert opposite.outcome == "refuted"
-    assert opposite.reason.endswith("; the source found this supported: this study finds the opposite")
+    assert opposite.reason.endswith(
+        "; the source found this supported: this study finds the opposite"
+    )
     few = last_values([1.0, 2.0], [0.0, 1.5]).verdict("higher", published_outcome="supported")
     assert few.outcome == "inconclusive"
     assert few.reason.endswith("; the source found this supported: this study does not decide it")
