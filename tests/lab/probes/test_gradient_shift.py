@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
 
 from bnkit.lab.probes.gradient_shift import GradientShift
-from lab.probes.probed_networks import NETWORKS, RATE, Taken, batches, length, network
+from bnkit.lab.probes.partial_passes import RecordedForward
+from bnkit.layers import NoisyBatchNorm2d
+from lab.probes.probed_networks import NETWORKS, Taken, batches, length, network
 
 
 def preceding(model: nn.Module, layer: str, kept: tuple[str, ...] = ()) -> list[str]:
@@ -129,4 +133,50 @@ def test_nan_weights_are_recorded_as_such() -> None:
         model.conv1.weight[0] = torch.nan
     found = Taken(model, GradientShift(when=1), batches(4)).found
     assert found["gradient shift", "conv2", None] != found["gradient shift", "conv2", None]
-    assert RATE > 0
+
+
+class Checkpointed(nn.Module):
+    """Its blocks run again in the backward; a hook and a function write to outputs in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.2)
+        self.first, self.second = nn.Sequential(*layers), nn.Conv2d(4, 4, 3)
+        self.norm, self.head = nn.BatchNorm2d(4, momentum=None), nn.Linear(4, 3)
+        self.second.register_forward_hook(lambda _, __, output: output.mul_(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(checkpoint(self.first, x, use_reentrant=False))
+        x += 1
+        return self.head(self.norm(self.norm(x)).tanh().mean((2, 3)))
+
+
+class Parametrized(nn.Module):
+    """Weights computed from others, one by a power iteration; noise, attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = parametrizations.weight_norm(nn.Conv2d(2, 4, 3))
+        self.second = parametrizations.spectral_norm(nn.Conv2d(4, 4, 3))
+        self.norm, self.head = NoisyBatchNorm2d(4), nn.Linear(4, 3)
+        self.mix = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, dropout=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.second(self.conv(x).relu()))
+        return self.head(self.mix(x.flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("build", [Checkpointed, Parametrized])
+def test_what_is_not_computed_again_is_as_if_it_were(
+    build: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> dict[Any, float]:
+        torch.manual_seed(4)
+        model = build().double()
+        return Taken(model, GradientShift(when=1), batches(6, 4)).found
+
+    skipping = RecordedForward.skipping
+    partial = found()
+    monkeypatch.setattr(RecordedForward, "skipping", lambda self, _: skipping(self, -1))
+    assert partial == pytest.approx(found(), rel=1e-9)
+    assert sum(value > 1e-3 for (metric, *_), value in partial.items() if "shift" in metric) > 2

@@ -313,3 +313,15 @@ def test_what_the_claim_states_comes_back_and_is_plain_data() -> None:
     content = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
     assert content["outcome"] == "supported"
     assert content["reason"] == "the 95 % interval [7.5, 12.5] lies above 0"
+
+
+def test_a_verdict_that_differs_from_the_source_says_so() -> None:
+    agrees, opposite = (UP.verdict(k, published_outcome="supported") for k in ("higher", "lower"))
+    assert "the source" not in agrees.reason
+    assert opposite.outcome == "refuted"
+    assert opposite.reason.endswith(
+        "; the source found this supported: this study finds the opposite"
+    )
+    few = last_values([1.0, 2.0], [0.0, 1.5]).verdict("higher", published_outcome="supported")
+    assert few.outcome == "inconclusive"
+    assert few.reason.endswith("; the source found this supported: this study does not decide it")

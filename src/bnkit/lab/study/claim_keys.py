@@ -26,7 +26,10 @@ Reading = Literal[
 Across = Literal["mean", "range", "deviation"]
 
 # What every claim may state.
-COMMON = ("id", "text", "kind", "metric", "better", "than", "reading", "where", "published")
+COMMON = (
+    *("id", "text", "kind", "metric", "better", "than", "reading", "where"),
+    *("published", "published_outcome"),
+)
 PER_LAYER = ("layer", "key", "better_key", "than_key")
 
 # kind → the keys it uses beside the common ones and those of its reading.

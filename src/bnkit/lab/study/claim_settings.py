@@ -56,6 +56,7 @@ class ClaimSettings(BaseModel):
         scale: for `trend`: whether the grid's values are taken as they are or as natural
             logarithms.
         published: arm → published figure.
+        published_outcome: what the source found; a verdict that differs says so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,6 +85,7 @@ class ClaimSettings(BaseModel):
     along: str | None = None
     scale: Literal["linear", "log"] = "linear"
     published: Mapping[str, float] | None = None
+    published_outcome: Literal["supported", "refuted"] | None = None
 
     @property
     def favours(self) -> Direction:

@@ -66,6 +66,14 @@ def divergence(diverged: Mapping[str, int]) -> str:
     return f"; diverged: {', '.join(parts)}" if parts else ""
 
 
+def difference_from_source(claim: ClaimSettings, outcome: str) -> str:
+    """Return "; the source found this supported, and this study the opposite" or nothing."""
+    if claim.published_outcome in (None, outcome):
+        return ""
+    here = "does not decide it" if outcome == "inconclusive" else "finds the opposite"
+    return f"; the source found this {claim.published_outcome}: this study {here}"
+
+
 def at_words(claim: ClaimSettings, paired: PairedValues, evaluation: Evaluation) -> str:
     """Return which checkpoints and grid points were compared, in words."""
     text = _when(claim, paired, evaluation)

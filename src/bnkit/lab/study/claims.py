@@ -18,7 +18,13 @@ from bnkit.lab.study.claim_quantity import TRAIN_LOSS, all_series_of, quantity, 
 from bnkit.lab.study.claim_settings import ClaimSettings
 from bnkit.lab.study.claim_sides import Sides, sides_of
 from bnkit.lab.study.claim_values import LAST, MetricValues, Series, grid_key, metric_values
-from bnkit.lab.study.claim_wording import at_words, divergence, reason, winner
+from bnkit.lab.study.claim_wording import (
+    at_words,
+    difference_from_source,
+    divergence,
+    reason,
+    winner,
+)
 from bnkit.lab.study.statistics import LEVEL, estimate_mean, holm
 
 SUMMARY_METRICS = ("test accuracy", "test loss", "train accuracy", "train loss")
@@ -65,7 +71,9 @@ def judge(
             verdict = _filled(blank, view.claim, test, adjusted.get(index), len(p_values))
         else:
             verdict = replace(blank, reason=test)
-        verdicts.append(replace(verdict, reason=verdict.reason + divergence(verdict.diverged)))
+        more = divergence(verdict.diverged)
+        more += difference_from_source(claims[index], verdict.outcome)
+        verdicts.append(replace(verdict, reason=verdict.reason + more))
     return verdicts
 
 

@@ -87,7 +87,11 @@ def _named_parts(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _without_wording(claim: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in claim.items() if key not in ("id", "text", "published")}
+    return {
+        key: value
+        for key, value in claim.items()
+        if key not in ("id", "text", "published", "published_outcome")
+    }
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
