@@ -46,3 +46,16 @@ def test_a_known_gradient() -> None:
     inputs = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
     found = probed(wrapped, lambda output, _: output.sum(), (inputs, torch.zeros(1)))
     assert found["gradient norm", "0"] == pytest.approx(5.0, abs=1e-12)
+
+
+def test_a_parametrized_weight_is_its_layers() -> None:
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(5, 4))
+    model = nn.Sequential(normed, nn.Tanh(), nn.Linear(4, 3)).double()
+    batch = torch.randn(8, 5, dtype=torch.float64), torch.randint(3, (8,))
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    found = probed(model, nn.functional.cross_entropy, batch)
+    assert all(torch.equal(buffer, kept[name]) for name, buffer in model.named_buffers())
+    nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
+    expected = normed.parametrizations.weight.original.grad.norm().item()
+    assert found["gradient norm", "0"] == pytest.approx(expected, rel=1e-12)
+    assert {layer for _, layer in found} == {"0", "2", None}

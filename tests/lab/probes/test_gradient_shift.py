@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn.utils import parametrizations
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
+from bnkit.lab import Recorder
 from bnkit.lab.probes.gradient_shift import GradientShift
 from bnkit.lab.probes.partial_passes import RecordedForward
 from bnkit.layers import NoisyBatchNorm2d
@@ -108,6 +110,34 @@ class Counting(TorchFunctionMode):
     def __torch_function__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += function is nn.functional.linear
         return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_layers_bias_does_not_precede_its_weight(autocast: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3))
+    batch = torch.randn(12, 6), torch.randint(3, (12,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+    def weight_gradient(network: nn.Module) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = nn.functional.cross_entropy(network(batch[0]), batch[1])
+        return torch.autograd.grad(loss, network[3].weight)[0]
+
+    before = copy.deepcopy(model)
+    probe = GradientShift(when=1)
+    with Recorder(model, probe, loss=nn.functional.cross_entropy, optimizer=optimizer) as recorder:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        recorder.step(batch)
+    mixed = copy.deepcopy(before)
+    mixed[0].load_state_dict(model[0].state_dict())
+    mixed[1].load_state_dict(model[1].state_dict())
+    expected = (weight_gradient(before) - weight_gradient(mixed)).norm().item()
+    found = {row.layer: row.value for row in recorder.rows if row.metric == "gradient shift"}
+    assert found == {"0": 0.0, "3": pytest.approx(expected, rel=1e-5)}
 
 
 def test_a_chain_costs_half_a_pass_per_layer() -> None:

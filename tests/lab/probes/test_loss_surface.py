@@ -115,3 +115,21 @@ def test_a_network_without_batch_norm_has_nothing_to_recompute() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ProbeError, match=message):
         LossSurface(**options)
+
+
+def test_a_weight_that_an_older_norm_computed_is_copied() -> None:
+    class Older(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.utils.spectral_norm(nn.Linear(50, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.flatten(1))
+
+    model = Older().double()
+    LOSS(model(IMAGES), LABELS).backward()
+    assert not model.inner.weight.is_leaf
+    found = recorded(model, points=3, examples=300)
+    with torch.no_grad():
+        assert found["0,0"] == pytest.approx(LOSS(model.eval()(IMAGES), LABELS).item(), rel=1e-12)
+    assert found["1,0"] != found["0,0"]

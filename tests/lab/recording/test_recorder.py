@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from bnkit.errors import ArgumentError, ProbeError, StoreError
+from bnkit.errors import ArgumentError, ArgumentTypeError, ProbeError, StoreError
 from bnkit.lab import Recorder, StudyResult, judge_again
 from bnkit.lab.probes import Probe
 from bnkit.lab.probes.gradient_norms import GradientNorms
@@ -155,6 +155,52 @@ def test_a_loss_that_the_loop_adds_to_is_seen_and_the_gradient_computed_again() 
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def norms_of_own_loop(
+    steps: list[list[Batch]], *, scale: float = 1.0, between: Any = lambda _: None
+) -> tuple[list[float], list[float]]:
+    """Return the first layer's gradient norms as recorded, and as the mean loss gives them."""
+    network = model()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    expected = []
+    with Recorder(network, NORMS, loss=LOSS, optimizer=optimizer) as recorder:
+        for step in steps:
+            between(network)
+            optimizer.zero_grad()
+            mean = torch.zeros_like(network[0].weight)
+            examples = sum(len(labels) for _, labels in step)
+            for inputs, labels in step:
+                loss = LOSS(network(inputs), labels)
+                (own,) = torch.autograd.grad(loss, network[0].weight, retain_graph=True)
+                mean += own * (len(labels) / examples)
+                (loss * scale).backward()
+            expected.append(mean.norm().item())
+            optimizer.step()
+            recorder.step(*step)
+    return [row.value for row in recorder.rows if row.layer == "0"], expected
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_validation_between_steps_is_no_part_of_a_step(gradients: bool) -> None:
+    def validate(network: nn.Module) -> None:
+        network.eval()
+        with torch.set_grad_enabled(gradients):
+            network(batches()[0][0] + torch.rand(()))
+        network.train()
+
+    # Twice the loss, so that it is taken again.
+    steps = [[batch] for batch in batches(3)]
+    found, expected = norms_of_own_loop(steps, scale=2.0, between=validate)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_shorter_last_step_of_accumulation_is_not_taken_for_a_plain_gradient() -> None:
+    first, second, third, fourth = batches(4)
+    rest = (fourth[0][:2], fourth[1][:2])
+    steps = [[first, second], [third, rest], [first]]
+    found, expected = norms_of_own_loop(steps, scale=0.5)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 class Shift(Probe):
     """How far the weights moved, and the loss before and after."""
 
@@ -229,6 +275,9 @@ def test_a_closure_takes_any_batch() -> None:
         ({"closure": LOSS}, ArgumentError, "both given"),
         ({"probes": PERCENTILES}, ProbeError, "held_out=, a batch or a list"),
         ({"probes": Shift()}, ProbeError, "optimizer=, or learning_rate="),
+        ({"probes": [3]}, ProbeError, "3 is no probe; a kind such as"),
+        ({"probes": {"kind": "landscape", "layers": "0"}}, ProbeError, "^the probe 'landscape'"),
+        ({"optimizer": "sgd"}, ArgumentTypeError, "a str; an optimizer of torch.optim"),
     ],
 )
 def test_what_cannot_be_served_is_refused_at_once(
@@ -236,6 +285,51 @@ def test_what_cannot_be_served_is_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=message):
         Recorder(model(), **{"probes": NORMS, "loss": LOSS, **given})
+
+
+@pytest.mark.parametrize(
+    "probe", ["gradient-norms", "gradient-shift", "landscape", "weight-trajectory"]
+)
+def test_lazy_layers_are_initialized_first(probe: str) -> None:
+    lazy = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(3))
+    given = {"loss": LOSS, "learning_rate": 0.1, "training": batches()}
+    with pytest.raises(ProbeError, match=r"0\.weight has no values yet.* Run it on a batch first"):
+        Recorder(lazy, probe, **given)
+    lazy(batches()[0][0])
+    Recorder(lazy, probe, **given)
+
+
+def test_a_probe_that_finds_nothing_is_warned_about() -> None:
+    loop_model = model().requires_grad_(False)
+    loop_model[4].requires_grad_(True)
+    recorder = Recorder(loop_model, [{**NORMS, "layers": "0"}], loss=LOSS)
+    with pytest.warns(UserWarning, match="found nothing to record. It looked at 0"), recorder:
+        LOSS(loop_model(batches()[0][0]), batches()[0][1]).backward()
+        recorder.step(batches()[0])
+    assert recorder.rows == []
+
+
+@pytest.mark.parametrize(
+    ("when", "remedy"),
+    [("end", r"in steps\.$"), ("epoch", r"in steps, or the recorder steps_per_epoch=\.$")],
+)
+def test_a_probe_of_a_step_that_is_never_known_to_be_the_last_says_so(
+    when: str, remedy: str
+) -> None:
+    recorder = Recorder(model(), {"kind": "gradient-norms", "when": when}, loss=LOSS)
+    with pytest.warns(UserWarning, match=f'a step: give it "when" {remedy}'), recorder:
+        recorder.step(batches()[0])
+
+
+@pytest.mark.parametrize("kind", ["loss-surface", "generalization-gap", "train-eval-gap"])
+def test_no_probe_takes_a_loss_that_is_no_scalar(kind: str) -> None:
+    def loss(output: Tensor, labels: Tensor) -> Tensor:
+        return LOSS(output, labels, reduction="none")
+
+    given = {"held_out": batches(), "training": batches()}
+    recorder = Recorder(model(), {"kind": kind, "when": 1}, loss=loss, **given)
+    with pytest.raises(ProbeError, match=r"of shape \(6,\).*mean\(\)"), recorder:
+        pass
 
 
 def test_a_step_outside_or_without_batch_is_refused() -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from bnkit.errors import ProbeError
 from bnkit.lab.probes.names import PROBES
 from bnkit.lab.probes.probe import Probe
 from bnkit.lab.probes.settings import ProbeSettings
+
+_A_PROBE = 'a kind such as "gradient-norms", or a table {"kind": …, "when": …}'
 
 
 def make_probes(tables: Iterable[ProbeSettings], network: nn.Module) -> list[Probe]:
@@ -37,6 +40,8 @@ def make_prepared(wanted: str | Mapping[str, Any] | Probe, network: nn.Module) -
     """
     if isinstance(wanted, Probe):
         return _prepared(wanted, network)
+    if not isinstance(wanted, str | Mapping):
+        raise ProbeError(f"{wanted!r} is no probe", required=_A_PROBE)
     table = {"kind": wanted} if isinstance(wanted, str) else dict(wanted)
     try:
         return _prepared(make_probe(ProbeSettings.model_validate(table)), network)
@@ -46,10 +51,7 @@ def make_prepared(wanted: str | Mapping[str, Any] | Probe, network: nn.Module) -
         if isinstance(inner, ProbeError):
             raise inner from None
         key = ".".join(map(str, cause["loc"])) or "probe"
-        raise ProbeError(
-            f"{key}: {cause['msg']}",
-            required='a kind such as "gradient-norms", or a table {"kind": …, "when": …}',
-        ) from error
+        raise ProbeError(f"{key}: {cause['msg']}", required=_A_PROBE) from error
 
 
 def as_table(probe: Probe) -> dict[str, Any]:
@@ -80,8 +82,20 @@ def unit_of(kind: str, metric: str) -> str:
 
 def _prepared(probe: Probe, network: nn.Module) -> Probe:
     try:
+        if probe.needs_step or probe.looks_at_weights:
+            _refuse_lazy(network)
         probe.prepare(network)
     except ProbeError as error:
         error.where = error.where or f"probe {probe.kind}"
         raise
     return probe
+
+
+def _refuse_lazy(network: nn.Module) -> None:
+    for name, parameter in network.named_parameters():
+        if is_lazy(parameter):
+            raise ProbeError(
+                f"the network's {name} has no values yet",
+                required="a network whose lazy layers are initialized",
+                remedy="Run it on a batch first",
+            )

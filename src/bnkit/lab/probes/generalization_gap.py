@@ -11,6 +11,7 @@ from bnkit.lab.probes.classified import examples_option, labelled, predictions
 from bnkit.lab.probes.moment import Moment
 from bnkit.lab.probes.objective import Examples, Objective
 from bnkit.lab.probes.probe import Cost, Measured, Probe
+from bnkit.lab.probes.probed_step import refuse_no_scalar
 
 
 class Means(NamedTuple):
@@ -66,7 +67,9 @@ def means(network: nn.Module, objective: Objective, split: Examples, limit: int 
     loss, hits, seen = 0.0, 0, 0
     for batch in split.batches(limit):
         pair = labelled(batch)
-        loss += objective.loss(network, batch).item() * len(pair.labels)
+        of_batch = objective.loss(network, batch)
+        refuse_no_scalar(of_batch)
+        loss += of_batch.item() * len(pair.labels)
         hits += int((predictions(network, objective, pair) == pair.labels).sum())
         seen += len(pair.labels)
     return Means(loss / seen, hits / seen)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from bnkit.lab.probes.moment import Moment
+from bnkit.lab.probes.places import own_parameters
 from bnkit.lab.probes.probe import Cost, Measured, Probe
 
 
@@ -33,11 +34,8 @@ class GradientNorms(Probe):
         norms = []
         for place in self.places_of(moment.network):
             module = moment.network.get_submodule(place.path)
-            names = [
-                f"{place.path}.{name}"
-                for name, parameter in module.named_parameters(recurse=False)
-                if parameter.dim() > 1
-            ]
+            own = own_parameters(module, place.path)
+            names = [name for name, parameter in own.items() if parameter.dim() > 1]
             parts = [gradient[name].double().norm().item() for name in names if name in gradient]
             if parts:
                 norms.append(math.hypot(*parts))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from bnkit.lab.probes.moment import Moment
+from bnkit.lab.probes.places import own_parameters
 from bnkit.lab.probes.preceding_updates import gradients_after_preceding
 from bnkit.lab.probes.probe import Cost, Measured, Probe
 from bnkit.lab.probes.probed_step import Gradient
@@ -75,5 +76,5 @@ class GradientShift(Probe):
 
 def weights_of(network: nn.Module, path: str) -> list[str]:
     """Return the names of a layer's own parameters of two axes or more; without any, of all."""
-    named = dict(network.get_submodule(path).named_parameters(path, recurse=False))
+    named = own_parameters(network.get_submodule(path), path)
     return [name for name, each in named.items() if each.dim() > 1] or [*named]

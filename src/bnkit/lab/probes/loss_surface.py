@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 
 from bnkit.errors import ProbeError
 from bnkit.inspection.families import BATCH_NORM, module_family
-from bnkit.lab.probes.moment import Moment
+from bnkit.lab.probes.moment import Moment, copied
 from bnkit.lab.probes.probe import Cost, Measured, Probe
+from bnkit.lab.probes.probed_step import refuse_no_scalar
 from bnkit.rewrite import recalibrate
 
 STATISTICS = ("kept", "recomputed")
@@ -69,7 +69,7 @@ class LossSurface(Probe):
 
     def measure(self, moment: Moment) -> Iterator[Measured]:
         """Yield the loss at each point of the plane."""
-        network = copy.deepcopy(moment.network).eval()
+        network = copied(moment.network).eval()
         weights = dict(moment.network.named_parameters())
         span, points = self.options["span"], self.options["points"]
         axis = [float(x) for x in np.linspace(-span, span, points)]
@@ -89,7 +89,9 @@ class LossSurface(Probe):
                 )
             for batch in moment.training.batches(examples):
                 size = objective.examples(batch)
-                total += size * objective.loss(network.eval(), batch).item()
+                loss = objective.loss(network.eval(), batch)
+                refuse_no_scalar(loss)
+                total += size * loss.item()
                 count += size
         return total / count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,9 +10,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from bnkit.inspection.preserve import tensors_of
 from bnkit.lab.probes.objective import Examples, Objective
 from bnkit.lab.probes.probed_step import ProbedStep
 from bnkit.lab.training.observer import StepPlace
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Return a deep copy of a network; what its modules hold of a graph is copied without it.
+
+    The older `torch.nn.utils.weight_norm` and `spectral_norm` hold such weights, and compute them
+    again in each forward.
+    """
+    held = [tensor for module in network.modules() for tensor in tensors_of(module)]
+    memo = {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
+    return copy.deepcopy(network, memo)
 
 
 @dataclass

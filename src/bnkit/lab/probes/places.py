@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from bnkit.errors import ProbeError
 from bnkit.inspection.families import BATCH_NORM, NORM, module_family
@@ -31,9 +32,20 @@ class Place(NamedTuple):
     side: str = "output"
 
 
+def own_parameters(module: nn.Module, prefix: str = "") -> dict[str, nn.Parameter]:
+    """Return name → parameter of a layer itself, also those that its parametrizations hold."""
+    own = dict(module.named_parameters(prefix, recurse=False))
+    if is_parametrized(module):
+        inner = f"{prefix}.parametrizations" if prefix else "parametrizations"
+        own |= module.parametrizations.named_parameters(inner)  # type: ignore[union-attr]
+    return own
+
+
 def _has_weight(module: nn.Module) -> bool:
     # "weight" of an LSTM is one matrix per gate and layer; all of its matrices count as its weight.
-    return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+    # What spectral_norm and its like add holds a layer's parameters, but is none that data passes.
+    is_layer = not isinstance(module, ParametrizationList)
+    return is_layer and any(each.dim() > 1 for each in own_parameters(module).values())
 
 
 KINDS: dict[str, Callable[[nn.Module], bool]] = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnkit.inspection.families import BATCH_NORM, module_family
 from bnkit.lab.probes.graph_order import first_uses
 from bnkit.lab.probes.partial_passes import RecordedForward
-from bnkit.lab.probes.places import Place, watched
+from bnkit.lab.probes.places import Place, own_parameters, watched
 from bnkit.lab.probes.probed_step import Gradient, ProbedStep
 
 Buffers = dict[str, Tensor]
@@ -41,9 +41,7 @@ def gradients_after_preceding(
             if len(step.batches) > 1:
                 buffers[""] = _copied_buffers(step.network)
             if index == 0:
-                held = {
-                    path: _held(step, uses, names, norms[path]) for path, names in layers.items()
-                }
+                held = {path: _held(step, uses, path, norms[path]) for path in layers}
             for path, names in layers.items():
                 if len(held[path]) == len(step.parameters()):
                     continue
@@ -71,10 +69,10 @@ def _updated_forward(
     return forward, uses, norms
 
 
-def _held(
-    step: ProbedStep, uses: Mapping[str, int], names: Sequence[str], norms: set[str]
-) -> list[str]:
+def _held(step: ProbedStep, uses: Mapping[str, int], path: str, norms: set[str]) -> list[str]:
     """Return the parameters that stay as they were before the update."""
+    # All of the layer's: autocast takes its bias before its weight, and neither precedes the other.
+    names = own_parameters(step.network.get_submodule(path), path)
     own = min((uses[name] for name in names if name in uses), default=0)
     return [
         name

@@ -97,6 +97,12 @@ class Probe:
         """Whether it watches an optimizer step."""
         return bool(self.needs & {"gradient", "update"})
 
+    @property
+    def looks_at_weights(self) -> bool:
+        """Whether its layers are chosen by what weights they have, or it asks for weights."""
+        texts = [self.layers] if isinstance(self.layers, str) else self.layers or ()
+        return "weights" in self.options or any(text.endswith("every weight") for text in texts)
+
     def prepare(self, network: nn.Module) -> None:
         """Choose the layers; called once, on the network before an arm rewrites it.
 

@@ -34,6 +34,7 @@ class Session(Observer):
     Attributes:
         rows: what was recorded, in order.
         never_due: the probes that ran at no time, known after `finish`.
+        without_records: those that ran and recorded nothing, known after `finish`.
 
     Args:
         network: the module that the loop calls; it may be wrapped by DistributedDataParallel or
@@ -58,13 +59,15 @@ class Session(Observer):
         self.held_out, self.training = held_out, training
         self.rows: list[MetricRow] = []
         self.never_due: list[Probe] = []
+        self.without_records: list[Probe] = []
+        self._recorded: set[int] = set()
         self._measured: set[int] = set()
         self._place = _START
         self._due: list[Probe] = []
         self._start: StepStart | None = None
         self._step: ProbedStep | None = None
         self._seconds: list[float] = []
-        self._is_plain: bool | None = None
+        self._is_plain: dict[tuple[float, ...], bool] = {}
         self._began = 0.0
 
     def start(self) -> None:
@@ -135,17 +138,20 @@ class Session(Observer):
             learning_rate: of the first parameter group, at the update.
             weights: a copy of the parameters before the update; not None if a probe watches.
             plain_gradient: what may be the step's plain gradient: it is computed again the first
-                time, and taken as given from then on if it was.
+                time that its batches have these shares of the examples (a last, shorter step of an
+                epoch may be scaled otherwise), and taken as given from then on if it was.
         """
         self._seconds.append(time.perf_counter() - self._began)
         if self._start is not None and weights is not None:
-            known = plain_gradient if self._is_plain else None
-            self._step = self._probed_step(batches, learning_rate, known, None)
+            self._step = self._probed_step(batches, learning_rate, None, None)
+            shares = tuple(self._step.shares())
+            if self._is_plain.get(shares) and plain_gradient is not None:
+                self._step = self._probed_step(batches, learning_rate, plain_gradient, None)
             self._step.weights = weights
             self._step.updated()
             with self._guarded(), self._step.before_update():
-                if self._is_plain is None and plain_gradient is not None:
-                    self._is_plain = self._step.agrees(plain_gradient)
+                if shares not in self._is_plain and plain_gradient is not None:
+                    self._is_plain[shares] = self._step.agrees(plain_gradient)
                 self._measure(self._due_between(), self._place, self._step)
             self._measure(self._due_after(), self._place, self._step)
         self._end_step()
@@ -174,6 +180,8 @@ class Session(Observer):
             if id(probe) in self._measured:
                 self._record(probe, self._place, probe.conclude())
         self.never_due = [p for p in self.probes if id(p) not in self._measured]
+        ran = self._measured - self._recorded
+        self.without_records = [p for p in self.probes if id(p) in ran]
 
     def abandon(self) -> None:
         """Forget a step that was not finished."""
@@ -245,6 +253,8 @@ class Session(Observer):
 
     def _record(self, probe: Probe, place: StepPlace, found: Iterable[Measured]) -> None:
         rows = list(found)
+        if rows:
+            self._recorded.add(id(probe))
         values = self.ranks.mean([row.value for row in rows])
         if self.ranks.is_first:
             self.rows += [

@@ -40,7 +40,9 @@ class ProbeSettings(BaseModel):
         check_probe(self.kind, self.options)
         When.parse(PROBES[self.kind].when if self.when is None else self.when)
         if self.layers is not None and not PROBES[self.kind].layers:
-            raise ValueError(f"the probe {self.kind!r} looks at no layers; leave layers out")
+            raise ProbeError(
+                f"the probe {self.kind!r} looks at no layers", remedy="Leave layers out"
+            )
         return self
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnkit.lab.probes.classified import Labelled, all_labelled, examples_option, predictions
-from bnkit.lab.probes.moment import Moment
+from bnkit.lab.probes.moment import Moment, copied
 from bnkit.lab.probes.objective import EVALUATION_BATCH, Objective
 from bnkit.lab.probes.probe import Cost, Measured, Probe
 from bnkit.rewrite import adapt
@@ -114,7 +113,7 @@ def _re_estimated(network: nn.Module, objective: Objective, data: Labelled) -> n
         return objective.output(model, (images, images.new_zeros(len(images), dtype=torch.int64)))
 
     return adapt(
-        copy.deepcopy(network),
+        copied(network),
         data.images,
         weight=1.0,
         forward_fn=forward,

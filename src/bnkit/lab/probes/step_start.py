@@ -16,6 +16,9 @@ from torch import Tensor, nn
 class StepStart:
     """Watches the root module's calls of one step, and can restore what the first began with.
 
+    A validation between two steps is none of them: calls in eval mode without gradients do not
+    count, and the step begins anew with a call in other modes than those before it.
+
     Args:
         network: unwrapped; its buffers and modes are kept.
         called: the module that the loop calls, which may wrap it.
@@ -68,14 +71,18 @@ class StepStart:
             states[index].restore()
 
     def _see(self, _: nn.Module, __: Any) -> None:
-        if len(self._random_states) == 1:  # the first call: what lies before is not replayed
+        if not (self._network.training or torch.is_grad_enabled()):
+            return
+        is_first = len(self._random_states) == 1
+        if is_first or self._modes != _modes_of(self._network):  # what lies before is not replayed
+            del self._random_states[1:]
             self._keep()
         else:
             self._random_states.append(RandomState())
 
     def _keep(self) -> None:
         self._random_states.append(RandomState())
-        self._modes = {path: module.training for path, module in self._network.named_modules()}
+        self._modes = _modes_of(self._network)
         self._buffers = {n: b.detach().clone() for n, b in self._network.named_buffers()}
         self.autocast = _autocast_of_now()
 
@@ -96,6 +103,10 @@ class RandomState:
         torch.set_rng_state(self._torch)
         if self._cuda is not None:
             torch.cuda.set_rng_state_all(self._cuda)
+
+
+def _modes_of(network: nn.Module) -> dict[str, bool]:
+    return {path: module.training for path, module in network.named_modules()}
 
 
 def _autocast_of_now() -> Callable[[], AbstractContextManager[Any]] | None:

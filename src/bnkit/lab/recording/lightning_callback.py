@@ -28,7 +28,8 @@ _LOGGING = ("log", "log_dict")
 class ProbeCallback(Callback):  # type: ignore[misc]
     """Runs probes in `Trainer.fit`; the training goes on as without it, to the last bit.
 
-        trainer = Trainer(callbacks=[ProbeCallback(["gradient-norms"], out="runs/mine")])
+        probes = [{"kind": "gradient-norms", "when": 100}]
+        trainer = Trainer(callbacks=[ProbeCallback(probes, out="runs/mine")])
 
     Every record goes to the trainer's loggers too. The recorder is `callback.recorder` afterwards.
 

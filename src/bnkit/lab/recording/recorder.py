@@ -38,7 +38,8 @@ class ScalarWriter(Protocol):
 class Recorder:
     """Runs probes in a training loop, and leaves no mark on it.
 
-        with Recorder(model, ["gradient-norms"], loss=loss, optimizer=optimizer) as recorder:
+        probes = [{"kind": "gradient-norms", "when": 100}]
+        with Recorder(model, probes, loss=loss, optimizer=optimizer) as recorder:
             for batch in loader:
                 optimizer.zero_grad()
                 loss(model(batch[0]), batch[1]).backward()
@@ -99,6 +100,12 @@ class Recorder:
             raise ArgumentError("loss and closure are both given", required="one of them")
         if not isinstance(model, nn.Module):
             raise ArgumentTypeError(f"model is a {type(model).__name__}", required="a module")
+        if optimizer is not None and not hasattr(optimizer, "register_step_pre_hook"):
+            raise ArgumentTypeError(
+                f"optimizer is a {type(optimizer).__name__}",
+                required="an optimizer of torch.optim",
+                remedy="For any other give learning_rate=, a number or a function",
+            )
         self.objective = LoopObjective(loss, closure)
         chosen = [probes] if isinstance(probes, str | dict | Probe) else list(probes)
         self.session = Session(
@@ -280,7 +287,14 @@ class Recorder:
         for probe in self.session.never_due:
             note = f"The probe {probe.kind!r} ran at no time: it is due {probe.when}."
             self._notes.append(note)
-            warnings.warn(f"{note} The loop took {taken} steps.", stacklevel=3)
+            remedy = _never_due_remedy(probe)
+            warnings.warn(f"{note} The loop took {taken} steps.{remedy}", stacklevel=3)
+        for probe in self.session.without_records:
+            note = f"The probe {probe.kind!r} ran, and found nothing to record."
+            self._notes.append(note)
+            places = ", ".join(place.path for place in probe.places)
+            looked = f" It looked at {places}." if places else ""
+            warnings.warn(f"{note}{looked}", stacklevel=3)
 
     def _learning_rate(self, seen: float | None) -> float | None:
         if seen is not None:
@@ -303,6 +317,14 @@ class Recorder:
             tag = "/".join(part for part in (row.metric, row.layer, row.key) if part)
             self._writer.add_scalar(tag, row.value, row.step)
         self._written = len(self.rows)
+
+
+def _never_due_remedy(probe: Probe) -> str:
+    """Return what to do about a probe of a step that was due at a moment the loop did not tell."""
+    if not probe.needs_step or probe.when.moment in ("", "log"):
+        return ""
+    known = "" if probe.when.moment == "end" else ", or the recorder steps_per_epoch="
+    return f' It watches a step: give it "when" in steps{known}.'
 
 
 def _examples(given: Any, objective: LoopObjective) -> GivenExamples | None:
