@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bnkit.lab.probes import Session
+from bnkit.lab.probes.moment import copied
 from bnkit.lab.probes.objective import ClassifierObjective, SplitExamples
 from bnkit.lab.probes.shifted_accuracy import ShiftedAccuracy, shifted
 from bnkit.lab.training import Computation, Split
@@ -87,3 +88,13 @@ def test_the_shift_moves_mean_and_spread_as_said() -> None:
     torch.testing.assert_close(moved.mean(), images.mean() + 2 * std)
     torch.testing.assert_close(moved.std(correction=0), 0.5 * std)
     torch.testing.assert_close(shifted(images, 1.0, 0.0), images)
+
+
+def test_a_weight_that_an_older_norm_computed_is_copied() -> None:
+    network = nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 3)))
+    x = torch.randn(5, 4)
+    network(x).sum().backward()
+    assert not network[0].weight.is_leaf
+    twin = copied(network).eval()
+    torch.testing.assert_close(twin(x), network.eval()(x), rtol=0, atol=0)
+    assert twin[0].weight_orig is not network[0].weight_orig

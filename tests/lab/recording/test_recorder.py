@@ -321,6 +321,22 @@ def test_a_probe_of_a_step_that_is_never_known_to_be_the_last_says_so(
         recorder.step(batches()[0])
 
 
+def test_a_closure_that_calls_the_model_by_its_own_name_sees_it_move() -> None:
+    loop_model = model()
+    before = [(each.detach().clone(), each._version) for each in loop_model.parameters()]
+
+    def closure(_: nn.Module, batch: Batch) -> Tensor:
+        return LOSS(loop_model(batch[0]), batch[1])
+
+    probe = {"kind": "loss-surface", "when": [0], "points": 2}
+    with Recorder(loop_model, probe, closure=closure, training=batches()) as recorder:
+        pass
+    assert len({row.value for row in recorder.rows}) == 4
+    for here, (kept, version) in zip(loop_model.parameters(), before, strict=True):
+        assert torch.equal(here, kept)
+        assert here._version == version
+
+
 @pytest.mark.parametrize("kind", ["loss-surface", "generalization-gap", "train-eval-gap"])
 def test_no_probe_takes_a_loss_that_is_no_scalar(kind: str) -> None:
     def loss(output: Tensor, labels: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from bnkit.errors import ProbeError
 from bnkit.inspection.families import BATCH_NORM, module_family
-from bnkit.lab.probes.moment import Moment, copied
+from bnkit.lab.probes.moment import Moment
 from bnkit.lab.probes.probe import Cost, Measured, Probe
-from bnkit.lab.probes.probed_step import refuse_no_scalar
+from bnkit.lab.probes.probed_step import copied_parameters, refuse_no_scalar
 from bnkit.rewrite import recalibrate
 
 STATISTICS = ("kept", "recomputed")
@@ -68,14 +68,21 @@ class LossSurface(Probe):
         return Cost(forwards=passes, copies=1, note=note)
 
     def measure(self, moment: Moment) -> Iterator[Measured]:
-        """Yield the loss at each point of the plane."""
-        network = copied(moment.network).eval()
-        weights = dict(moment.network.named_parameters())
+        """Return the loss at each point of the plane."""
+        # The network itself moves: a closure may call it by a name of its own.
+        network, weights = moment.network, copied_parameters(moment.network)
         span, points = self.options["span"], self.options["points"]
         axis = [float(x) for x in np.linspace(-span, span, points)]
-        for x, y in product(axis, axis):
-            place_on_plane(network, weights, x, y, self.options["seed"])
-            yield Measured("loss surface", self._loss(network, moment), key=f"{x:g},{y:g}")
+        found = []
+        try:
+            for x, y in product(axis, axis):
+                place_on_plane(network, weights, x, y, self.options["seed"])
+                loss = self._loss(network, moment)
+                found.append(Measured("loss surface", loss, key=f"{x:g},{y:g}"))
+        finally:
+            for name, parameter in network.named_parameters():
+                parameter.data.copy_(weights[name])
+        return iter(found)
 
     def _loss(self, network: nn.Module, moment: Moment) -> float:
         assert moment.training is not None
@@ -99,10 +106,10 @@ class LossSurface(Probe):
 def place_on_plane(
     network: nn.Module, weights: Mapping[str, Tensor], x: float, y: float, seed: int
 ) -> None:
-    """Write w + x·d₁ + y·d₂ into a copy's parameters; directions are drawn anew each time.
+    """Write w + x·d₁ + y·d₂ into a network's parameters; directions are drawn anew each time.
 
     Args:
-        network: written to.
+        network: written to, uncounted by autograd.
         weights: w by parameter name.
         x, y: the place on the plane.
         seed: of the directions.
@@ -110,11 +117,11 @@ def place_on_plane(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            center = weights[name]
-            parameter.copy_(center)
+            center, here = weights[name], parameter.data
+            here.copy_(center)
             if center.dim() > 1 and center.is_floating_point():
                 for share in (x, y):
-                    parameter.add_(filter_direction(center, generator), alpha=share)
+                    here.add_(filter_direction(center, generator), alpha=share)
 
 
 def filter_direction(weight: Tensor, generator: torch.Generator) -> Tensor:

@@ -32,7 +32,8 @@ class Moment:
     """A network at a moment of its training; whatever is done to it here is put back afterwards.
 
     Put back are modes, hooks, buffers, attributes, random state, `requires_grad` and which tensor
-    `.grad` is; not the values of parameters and gradients, which a probe must not write to.
+    `.grad` is; not the values of parameters and gradients: a probe that writes to these puts them
+    back itself.
 
     Attributes:
         network: unwrapped: without DistributedDataParallel and torch.compile.

@@ -51,9 +51,9 @@ class Cost(NamedTuple):
 class Probe:
     """Base of all probes.
 
-    A subclass sets `kind` and `needs`, and defines `measure` and `cost`. It writes to no parameter
-    but through `Moment.step`, and need not put back modes, buffers or random numbers: the session
-    does.
+    A subclass sets `kind` and `needs`, and defines `measure` and `cost`. It writes to
+    parameters through `Moment.step`, or through `.data` and puts their values back itself; it need
+    not put back modes, buffers or random numbers: the session does.
 
     What it `needs`:
         `gradient`: an optimizer step, seen between its backward and its update; the parameters are

@@ -154,7 +154,8 @@ class Recorder:
     def begin(self) -> None:
         """Say that the next step begins now, where something drew random numbers since the last.
 
-        Only loops that do not call the model itself need it: a call of the model says the same.
+        Only loops that do not call the model itself need it, or that call it in training mode for
+        something else: a call of the model says the same, but one in eval mode without gradients.
         """
         self._entered()
         self._begin(self._place.step - 1)
