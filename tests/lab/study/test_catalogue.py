@@ -39,10 +39,11 @@ def distinct(trials: list[PlannedTrial]) -> list[PlannedTrial]:
     return [trial for group in by_arm.values() for trial in (group[0], group[-1])]
 
 
-# Six sizes of batch in five arms, each built at its first and last grid point.
-LONG = ("batch-sizes", False)
+# Six sizes of batch in five arms, each built at its first and last grid point; and batches of 128
+# through a VGG in six, whose arms the quick profile applies too.
+LONG = (("batch-sizes", False), ("cifar-vgg", False))
 CASES = [
-    pytest.param(*case, marks=[pytest.mark.slow] if case == LONG else [])
+    pytest.param(*case, marks=[pytest.mark.slow] if case in LONG else [])
     for case in product(study_names(), (False, True))
 ]
 
