@@ -81,6 +81,8 @@ def test_batch_norm_is_removed_with_its_scale_folded() -> None:
     without = call("remove", "net.py:net", *SHAPE, "--no-restore-bias")
     assert "bias of zeros" not in without.stdout
     assert "0: bias of zeros" in call("remove", "net.py:net", *SHAPE).stdout
+    unknown = call("remove", "net.py:net", *SHAPE, "--layers", "0")
+    assert "the pattern '0' names no batch norm" in str(unknown.exception)
 
 
 def test_batch_norms_are_inserted() -> None:

@@ -48,7 +48,7 @@ def test_figures_are_written_beside(bnkit: Bnkit, store: Path, monkeypatch) -> N
         seen.append((folder, format_))
         return [folder / "one", folder / "two"]
 
-    monkeypatch.setattr("bnkit.lab.report.static_figures.write_figures", write)
+    monkeypatch.setattr("bnkit.lab.report.write_figures", write)
     folder = store.parent / "figures"
     arguments = ("study", "report", str(store), "--figures", str(folder))
     code, out, err = bnkit(*arguments, "--format", "png")
