@@ -39,9 +39,9 @@ def distinct(trials: list[PlannedTrial]) -> list[PlannedTrial]:
     return [trial for group in by_arm.values() for trial in (group[0], group[-1])]
 
 
-# Six sizes of batch in five arms, each built at its first and last grid point; and a VGG in four
-# arms, which the quick profile builds at half the width.
-LONG = {("batch-sizes", False), ("how-many-layers", False)}
+# Six sizes of batch in five arms, each built at its first and last grid point; and VGGs in several
+# arms, which the quick profiles build at half the width.
+LONG = {("batch-sizes", False), ("how-many-layers", False), ("cifar-vgg", False)}
 CASES = [
     pytest.param(*case, marks=[pytest.mark.slow] if case in LONG else [])
     for case in product(study_names(), (False, True))

@@ -93,6 +93,27 @@ def landscape_figure(source: MetricSource) -> Figure | None:
     if keys is None:
         return None
     source, layers, note = _with_fewer_layers(source)
+    over, share = _spread(source, keys)
+    limit = points_per_series(over, PLACE, source.room, 6)
+    wide = thin(over, PLACE, limit=limit, lows=["low"], highs=["high"])
+
+    text = f"smallest to largest over {len(keys)} step sizes, means over {_seeds(source)}"
+    percent = f"{text}; in percent above or below {share}"
+    return _figure(
+        source,
+        layers,
+        [
+            _edges(wide, "as recorded", "", axis_title(source.metric, source.unit)),
+            _edges(wide, "in percent", "percent ", f"{source.metric} (%)"),
+        ],
+        texts=[text, percent],
+        notes=[note],
+        is_panel_per_arm=False,
+    )
+
+
+def _spread(source: MetricSource, keys: Mapping[str, float]) -> tuple[pl.DataFrame, str]:
+    """Return smallest and largest over the keys, also in percent, and what the percents are of."""
     value = pl.col("value")
     here = [key for key, size in keys.items() if size == 0]
     own = value.filter(pl.col("key") == here[0]).first() if here else value.mean()
@@ -117,31 +138,19 @@ def landscape_figure(source: MetricSource) -> Figure | None:
             pl.col("low", "high", "percent low", "percent high").mean(),
         )
     )
-    limit = points_per_series(over, PLACE, source.room, 6)
-    wide = thin(over, PLACE, limit=limit, lows=["low"], highs=["high"])
+    return over, share
 
-    def drawn(name: str, prefix: str, title: str) -> _Drawn:
-        def span(arm: int, frame: pl.DataFrame) -> Span:
-            low, high = frame[f"{prefix}low"].to_list(), frame[f"{prefix}high"].to_list()
-            band = Band("smallest to largest", low, high)
-            pace = frame["steps_per_epoch"][0]
-            return Span(arm, frame["step"].to_list(), pace, [band], None, "")
 
-        return _Drawn(name, wide, span, title)
+def _edges(wide: pl.DataFrame, name: str, prefix: str, title: str) -> _Drawn:
+    """Return the view that draws the columns `low` and `high` behind a prefix as a band."""
 
-    text = f"smallest to largest over {len(keys)} step sizes, means over {_seeds(source)}"
-    percent = f"{text}; in percent above or below {share}"
-    return _figure(
-        source,
-        layers,
-        [
-            drawn("as recorded", "", axis_title(source.metric, source.unit)),
-            drawn("in percent", "percent ", f"{source.metric} (%)"),
-        ],
-        texts=[text, percent],
-        notes=[note],
-        is_panel_per_arm=False,
-    )
+    def span(arm: int, frame: pl.DataFrame) -> Span:
+        low, high = frame[f"{prefix}low"].to_list(), frame[f"{prefix}high"].to_list()
+        band = Band("smallest to largest", low, high)
+        pace = frame["steps_per_epoch"][0]
+        return Span(arm, frame["step"].to_list(), pace, [band], None, "")
+
+    return _Drawn(name, wide, span, title)
 
 
 def _centres(source: MetricSource) -> pl.DataFrame | None:
