@@ -337,6 +337,14 @@ def test_a_closure_that_calls_the_model_by_its_own_name_sees_it_move() -> None:
         assert here._version == version
 
 
+def test_an_optimizer_that_takes_no_step_is_named() -> None:
+    loop_model = model()
+    other = torch.optim.SGD(loop_model.parameters(), lr=0.1)
+    recorder = Recorder(loop_model, NORMS, loss=LOSS, optimizer=other)
+    with pytest.warns(UserWarning, match="that took no step"), recorder:
+        recorder.step(batches()[0])
+
+
 @pytest.mark.parametrize("kind", ["loss-surface", "generalization-gap", "train-eval-gap"])
 def test_no_probe_takes_a_loss_that_is_no_scalar(kind: str) -> None:
     def loss(output: Tensor, labels: Tensor) -> Tensor:

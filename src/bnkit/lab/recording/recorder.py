@@ -126,6 +126,7 @@ class Recorder:
         self._place, self._epoch = StepPlace(0, 0), 1
         self._watch: UpdateWatch | None = None
         self._began, self._ended = time.perf_counter(), 0.0
+        self._never_stepped = False
         self._notes: list[str] = []
 
     @property
@@ -213,6 +214,7 @@ class Recorder:
         assert self._watch is not None
         self._watch.close()
         taken = self._place.step - 1
+        self._never_stepped = self._optimizer is not None and not self._watch.updates
         self.session.abandon()
         self._ended = time.perf_counter()
         if kind is not None:
@@ -288,7 +290,7 @@ class Recorder:
         for probe in self.session.never_due:
             note = f"The probe {probe.kind!r} ran at no time: it is due {probe.when}."
             self._notes.append(note)
-            remedy = _never_due_remedy(probe)
+            remedy = _never_due_remedy(probe, never_stepped=self._never_stepped)
             warnings.warn(f"{note} The loop took {taken} steps.{remedy}", stacklevel=3)
         for probe in self.session.without_records:
             note = f"The probe {probe.kind!r} ran, and found nothing to record."
@@ -320,9 +322,13 @@ class Recorder:
         self._written = len(self.rows)
 
 
-def _never_due_remedy(probe: Probe) -> str:
-    """Return what to do about a probe of a step that was due at a moment the loop did not tell."""
-    if not probe.needs_step or probe.when.moment in ("", "log"):
+def _never_due_remedy(probe: Probe, *, never_stepped: bool) -> str:
+    """Return what to do about a probe that ran at no time, where the loop can do something."""
+    if not probe.needs_step:
+        return ""
+    if never_stepped:
+        return " It watches the optimizer given to the recorder, and that took no step."
+    if probe.when.moment in ("", "log"):
         return ""
     known = "" if probe.when.moment == "end" else ", or the recorder steps_per_epoch="
     return f' It watches a step: give it "when" in steps{known}.'

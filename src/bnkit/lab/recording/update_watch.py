@@ -29,6 +29,9 @@ class SeenUpdate(NamedTuple):
 class UpdateWatch:
     """Watches the optimizer, if there is one, else the moment when a step begins.
 
+    Attributes:
+        updates: how many steps the optimizer took.
+
     Args:
         session: tells whether a probe watches the step.
         optimizer: the loop's, if it was given.
@@ -36,6 +39,7 @@ class UpdateWatch:
 
     def __init__(self, session: Session, optimizer: torch.optim.Optimizer | None) -> None:
         self._session, self._optimizer = session, optimizer
+        self.updates = 0
         self._rate: float | None = None
         self._weights: dict[str, Tensor] | None = None
         self._handle = None
@@ -64,6 +68,7 @@ class UpdateWatch:
             self._handle.remove()
 
     def _see(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self.updates += 1
         self._rate = float(optimizer.param_groups[0]["lr"])
         if self._session.is_probed and self._weights is None:
             self._weights = copied_parameters(self._session.network)
