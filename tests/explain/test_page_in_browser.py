@@ -225,3 +225,10 @@ def test_without_scripts_the_page_says_so(browser, path):
     found = open_page(browser, path, java_script_enabled=False)
     assert found.page.locator(".without-script").is_visible()
     found.page.close()
+
+
+def test_it_prints_its_numbers_and_pictures(page):
+    page.emulate_media(media="print")
+    assert page.locator("#output-step").is_visible()
+    assert page.locator("#histograms").is_visible()
+    page.emulate_media(media="screen")

@@ -49,3 +49,12 @@ def test_claims_over_different_numbers_of_seeds(make_study, make_verdict):
 
 def test_without_trials_there_is_no_answer(make_verdict):
     assert answer([make_verdict()], []).lead == "No trials"
+
+
+def test_every_trial_diverged(make_study, make_verdict):
+    lost = {(arm, 0, 0): 45 for arm in ("without", "with")}
+    study = make_study(seeds=(0,), epochs=1, diverged=lost)
+    verdicts = [make_verdict(outcome="inconclusive", seeds=0) for _ in range(2)]
+    assert answer(verdicts, study.trials).rest == (
+        "2 of 2 claims, over 0 seeds; every trial diverged."
+    )

@@ -44,6 +44,15 @@ def shown(page, selector):
     return place
 
 
+def wait_for_ink(page, colour):
+    """Wait until the loss's ticks have a colour; drawing them anew replaces the elements."""
+    has_ink = """([place, colour]) => {
+        const tick = document.querySelector(place + " .ytick text");
+        return tick !== null && getComputedStyle(tick).fill === colour;
+    }"""
+    page.wait_for_function(has_ink, arg=[LOSS, colour])
+
+
 def layout(place):
     return place.evaluate(
         "node => ({x: node.layout.xaxis?.title.text, y: node.layout.yaxis?.type})"
@@ -122,17 +131,26 @@ def test_a_layer_is_chosen_and_a_surface_turned(opened):
     assert plot.evaluate(flat) == "scatter"
 
 
+def test_figures_against_the_grid_stay_when_single_trials_are_chosen(opened):
+    page = opened.page
+    grid = '.plot[data-figure="grid-lr-test-loss"]'
+    drawn = "node => node.data.map((trace) => trace.mode)"
+    before = shown(page, grid).evaluate(drawn)
+    assert "lines+markers" in before
+    page.get_by_label("single trials", exact=True).check()
+    assert shown(page, grid).evaluate(drawn) == before
+    page.get_by_label("95 % interval", exact=True).check()
+
+
 def test_dark_and_print_recolour_the_figures(opened):
     page = opened.page
-    ink = "node => getComputedStyle(node).fill"
     shown(page, LOSS)
-    tick = page.locator(f"{LOSS} .ytick text").first
-    assert tick.evaluate(ink) == "rgb(27, 31, 35)"
+    wait_for_ink(page, "rgb(27, 31, 35)")
     page.get_by_label("Theme").select_option("dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
-    assert tick.evaluate(ink) == "rgb(232, 234, 237)"
+    wait_for_ink(page, "rgb(232, 234, 237)")
     page.emulate_media(media="print")
-    assert tick.evaluate(ink) == "rgb(0, 0, 0)"
+    wait_for_ink(page, "rgb(0, 0, 0)")
     assert not page.locator(".controls").first.is_visible()
     assert not page.locator("nav").first.is_visible()
     chosen = page.locator('.metric[data-figure="distribution-shift"] .chosen')

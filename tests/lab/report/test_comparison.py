@@ -46,3 +46,9 @@ def test_studies_of_the_same_name_are_told_apart_by_folder(make_study):
     found = labels(folders, studies)
     assert found[0] == "digits (first)"
     assert len(set(found)) == 3
+
+
+def test_folders_of_the_same_name_are_told_apart_by_where_they_lie(make_study):
+    studies = [named(make_study(epochs=1), "digits") for _ in range(2)]
+    found = labels([Path("x/digits"), Path("y/digits")], studies)
+    assert found == ["digits (x/digits)", "digits (y/digits)"]

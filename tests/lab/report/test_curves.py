@@ -145,3 +145,15 @@ def test_order_is_grid_then_arms(make_study):
 
 def test_no_trials_no_curves(make_study):
     assert curves(make_study(arms=())) == []
+
+
+def test_epochs_that_another_program_rounded_down(make_study):
+    study = make_study(epochs=4)
+    at = pl.int_range(0, 19, eager=True) * 10
+    trial = study.trials[0]
+    frame = pl.DataFrame({"trial": trial.id, "step": at, "epoch": at // 45, "metric": "train loss"})
+    other = {"layer": None, "key": None, "value": 1.0, "unit": ""}
+    frame = frame.with_columns(pl.lit(value).alias(name) for name, value in other.items())
+    found = recorded(study.settings, [trial], frame.select(study.metrics.columns))
+    # Step 90 stands at the start of epoch 2 and 180 at that of 4: 45 steps per epoch.
+    assert found.points["steps_per_epoch"].unique().to_list() == [45.0]

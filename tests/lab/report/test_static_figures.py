@@ -55,3 +55,10 @@ def test_a_file_in_the_folders_way_is_one_message(make_study, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot write .*file"):
         write_figures(make_study(epochs=1), tmp_path / "file")
+
+
+def test_a_file_says_what_marks_a_diverged_trial(make_study, tmp_path):
+    made = make_study(epochs=2, seeds=(0, 1), diverged={("with", 0, 1): 50})
+    one = replace(made, metrics=made.metrics.filter(metric="test loss"), summaries=[])
+    (path,) = write_figures(one, tmp_path, "svg")
+    assert ">diverged</text>" in path.read_text(encoding="utf-8")

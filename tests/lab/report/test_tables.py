@@ -57,3 +57,8 @@ def test_environment_counts_what_differs(make_study):
         ("torch", [("2.13.0", 3), ("2.12.0", 1)]),
     ]
     assert environment([], "machine") == []
+
+
+def test_a_machine_without_accelerator_has_none(make_study):
+    trial = replace(make_study(epochs=1).trials[0], machine={"accelerator": None})
+    assert environment([trial], "machine") == [("accelerator", [("none", 1)])]

@@ -36,6 +36,19 @@ def test_half_written_folders_are_left_out_and_named(store):
     assert "2 folders without a whole trial left out: .unfinished-x, half." in result.stored.notes
 
 
+def test_a_trial_without_metrics_is_left_out_and_named(store):
+    (store / "trials" / "trial-none-0.1-1" / "metrics.parquet").unlink()
+    result = bnkit.lab.judge_again(store)
+    assert len(result.trials) == 5
+    assert "1 folder without a whole trial left out: trial-none-0.1-1." in result.stored.notes
+
+
+def test_trials_without_a_study_file_are_one_message(store):
+    (store / "study.toml").unlink()
+    with pytest.raises(StoreError, match=r"holds trials, but no study\.toml"):
+        bnkit.lab.judge_again(store)
+
+
 def test_all_trials_diverged_is_a_page_that_says_so(tmp_path):
     diverged = [(arm, 0.1, seed) for arm in ("none", "batch") for seed in (0, 1, 2)]
     store = write_store(tmp_path, epochs=4, rates=(0.1,), diverged=diverged)
@@ -99,4 +112,12 @@ def test_a_claim_that_cannot_be_read_is_named(store):
     path = store / "study.toml"
     path.write_text(path.read_text("utf-8").replace('"higher"', '"taller"'), encoding="utf-8")
     with pytest.raises(StudyError, match=r"study.toml: claim 1"):
+        bnkit.lab.judge_again(store)
+
+
+def test_claims_that_are_no_tables_are_named(store):
+    path = store / "study.toml"
+    table = path.read_text("utf-8").partition("[[claims]]")[0]
+    path.write_text('claims = ["more"]\n' + table, encoding="utf-8")
+    with pytest.raises(StudyError, match=r"claim 1: 'more'; it should be a table"):
         bnkit.lab.judge_again(store)

@@ -33,6 +33,8 @@ def answer(verdicts: Sequence[Verdict], trials: Sequence[TrialRecord]) -> Answer
             "No claims", "the study states none; curves and tables show what was measured.", "none"
         )
     seeds = seeds_text([verdict.seeds for verdict in verdicts])
+    if all(trial.status == "diverged" for trial in trials):
+        seeds += "; every trial diverged"
     if len(verdicts) == 1:
         return _single(verdicts[0], seeds)
     counts = Counter(verdict.outcome for verdict in verdicts)

@@ -99,11 +99,18 @@ def combined(studies: Mapping[str, StoredStudy]) -> StoredStudy:
 
 
 def labels(folders: list[Path], studies: list[StoredStudy]) -> list[str]:
-    """Return what each study is called: its name; with its folder where names are the same."""
+    """Return what each study is called: its name; with its folder where names are the same.
+
+    Folders of the same name are told apart by the folder that holds them.
+    """
     names = [str(study.settings.get("study", {}).get("name") or "study") for study in studies]
+    places = [folder.resolve() for folder in folders]
+    own = [place.name for place in places]
     found = [
-        name if names.count(name) == 1 else f"{name} ({folder.resolve().name})"
-        for name, folder in zip(names, folders, strict=True)
+        name
+        if names.count(name) == 1
+        else f"{name} ({place.name if own.count(place.name) == 1 else '/'.join(place.parts[-2:])})"
+        for name, place in zip(names, places, strict=True)
     ]
     return [
         label if found.count(label) == 1 else f"{label} {place + 1}"

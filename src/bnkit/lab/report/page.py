@@ -13,6 +13,7 @@ from bnkit import page as pages
 from bnkit.lab.report.answer import answer
 from bnkit.lab.report.claim_cards import claim_cards
 from bnkit.lab.report.figures import figures_of
+from bnkit.lab.report.figures.words import diverged_count_as
 from bnkit.lab.report.plot_data import plot_data
 from bnkit.lab.report.plotly_script import plotly_source
 from bnkit.lab.report.tables import arm_table, environment, trial_table
@@ -105,7 +106,12 @@ def figure_parts(study: StoredStudy) -> tuple[dict[str, Any], FigureParts]:
             "looks": [asdict(look) for look in looks],
         },
     )
-    return {"arms": list(zip(figures.arms, looks, strict=True)), "figures": figures}, parts
+    context = {
+        "arms": list(zip(figures.arms, looks, strict=True)),
+        "figures": figures,
+        "counted": diverged_count_as(study.trials),
+    }
+    return context, parts
 
 
 def _source(name: str) -> str:

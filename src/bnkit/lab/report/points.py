@@ -122,10 +122,14 @@ def _steps_per_epoch(described: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataF
 
     A checkpoint's epoch is step / steps per epoch, rounded up, so no checkpoint has a larger
     quotient step / epoch than the steps per epoch, and one at the end of an epoch has just that.
+    A store of another program may round down: it has steps in epoch 0, and the smallest quotient.
     Where no trial reached a checkpoint, those of other arms stand in.
     """
     trained = pl.when(pl.col("epoch") > 0).then(pl.col("step") / pl.col("epoch"))
-    of_trials = metrics.group_by("trial").agg(steps_per_epoch=trained.max())
+    rounds_down = ((pl.col("epoch") == 0) & (pl.col("step") > 0)).any()
+    of_trials = metrics.group_by("trial").agg(
+        steps_per_epoch=pl.when(rounds_down).then(trained.min()).otherwise(trained.max())
+    )
     named = described.join(of_trials, on="trial")
     found = named.group_by("arm", "grid").agg(pl.col("steps_per_epoch").max())
     typical = pl.lit(found["steps_per_epoch"].median(), dtype=pl.Float64)

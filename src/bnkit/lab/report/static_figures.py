@@ -153,4 +153,7 @@ def _legend(canvas: Any, view: View, arms: Sequence[str]) -> None:
                 label=_plain(arms[arm]),
             )
         )
+    if any(line.marks for panel in view.panels for line in panel.lines):
+        style: dict[str, Any] = {"linestyle": "none", "marker": "X", "color": "black"}
+        handles.append(Line2D([], [], **style, label="diverged"))
     canvas.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)

@@ -115,10 +115,16 @@ def environment(
     return [
         (
             name,
-            Counter(setting_text(table[name]) for table in tables if name in table).most_common(),
+            Counter(
+                _environment_text(table[name]) for table in tables if name in table
+            ).most_common(),
         )
         for name in names
     ]
+
+
+def _environment_text(value: Any) -> str:
+    return "none" if value is None else setting_text(value)
 
 
 def _status(trial: TrialRecord) -> str:

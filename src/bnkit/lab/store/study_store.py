@@ -54,6 +54,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / SETTINGS_FILE
     if not path.is_file():
+        if (folder / "trials").is_dir():
+            raise StoreError(
+                f"{folder} holds trials, but no {SETTINGS_FILE}",
+                required="the study file, which names the study, its arms and its claims",
+                remedy=f"Put it into {folder}; `bnkit study show NAME` shows what one looks like",
+            )
         raise StoreError(
             f"{folder} holds no study",
             required=f"a folder that `bnkit study run` wrote, with {SETTINGS_FILE} in it",

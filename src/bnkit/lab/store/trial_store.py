@@ -131,7 +131,8 @@ class TrialStore:
         return sorted(name for name in self._folders() if not self._is_whole(name))
 
     def _is_whole(self, name: str) -> bool:
-        return not name.startswith(".") and self.has(name)
+        has_metrics = (self.trials / name / "metrics.parquet").is_file()
+        return not name.startswith(".") and self.has(name) and has_metrics
 
     def _folders(self) -> list[str]:
         try:

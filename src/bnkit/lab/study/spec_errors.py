@@ -43,6 +43,7 @@ _IN_OUR_WORDS = {
     "list_type": "it should be a list of values in [ ]",
     "mapping_type": "it should be a table",
     "dict_type": "it should be a table",
+    "model_type": "it should be a table",
 }
 
 
@@ -111,7 +112,8 @@ def validation_message(error: ValidationError, table: str = "") -> _Message:
     required = _IN_OUR_WORDS.get(first["type"]) or _lower_first(first["msg"]).replace(
         "input should", "it should"
     )
-    return _Message(given=f"{key} = {first['input']!r}", required=required, remedy="")
+    given = f"{key} = {first['input']!r}" if key else repr(first["input"])
+    return _Message(given=given, required=required, remedy="")
 
 
 def _choice_message(key: str, details: ErrorDetails) -> _Message:

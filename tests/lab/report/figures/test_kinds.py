@@ -9,6 +9,7 @@ import pytest
 
 from bnkit.lab.report.figures.across_grid import grid_figures
 from bnkit.lab.report.figures.surfaces import place_of
+from bnkit.lab.report.figures.words import diverged_count_as
 from bnkit.lab.store import Summary
 
 
@@ -168,3 +169,21 @@ def test_words_along_a_grid_are_categories():
 
 def test_one_value_is_no_grid():
     assert grid_figures([summary("batch", 0.1, 0.5)], ["batch"]) == []
+
+
+def test_intervals_over_three_seeds_are_seen_whole():
+    across = [
+        Summary("a", "test accuracy", 0.97, 0.94, 1.0, seeds=3, diverged=0, grid={"lr": 0.1}),
+        Summary("a", "test accuracy", 0.98, 0.90, 1.06, seeds=2, diverged=0, grid={"lr": 1.0}),
+    ]
+    (figure,) = grid_figures(across, ["a"])
+    bottom, top = figure.views[0].scale.linear
+    assert bottom < 0.94
+    assert 1.0 < top < 1.06
+    assert figure.notes == ["What lies beyond the scale is cut off at the figure's edge."]
+
+
+def test_words_say_that_accuracy_without_classes_is_left_out(trial):
+    owner = trial(status="diverged", diverged_step=20, classes=None, grid={"lr": 1.0})
+    assert "left out" in diverged_count_as([owner])
+    assert "left out" not in diverged_count_as([trial(status="diverged", diverged_step=20)])

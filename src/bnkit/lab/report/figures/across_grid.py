@@ -12,20 +12,27 @@ from bnkit.lab.report.figures.data import Axes, Figure, Line, Mark, Panel, Selec
 from bnkit.lab.report.figures.lines import axis_title, number_axis
 from bnkit.lab.report.figures.scale import scale_of_lines
 from bnkit.lab.report.figures.source import file_name
-from bnkit.lab.report.figures.words import band_texts, diverged_text
+from bnkit.lab.report.figures.words import DIVERGED_COUNT_AS, band_texts, diverged_text
 from bnkit.lab.report.points import Recorded
 from bnkit.lab.report.students_t import half_width_factor
 from bnkit.lab.report.trial_groups import grid_key, grid_label, ordered_metrics, setting_text
 from bnkit.lab.store.schema import Summary
 from bnkit.page.number_format import number
 
-COUNTED = (
-    "✖ marks where trials diverged; they count as chance accuracy and the untrained network's loss."
-)
+# An interval over two seeds is twelve standard deviations wide, and may be cut off.
+WHOLE_FROM_SEEDS = 3
 
 
-def grid_figures(summaries: Sequence[Summary], arms: Sequence[str]) -> list[Figure]:
-    """Return one figure per grid key and metric, the other keys chosen by the reader."""
+def grid_figures(
+    summaries: Sequence[Summary], arms: Sequence[str], counted: str = DIVERGED_COUNT_AS
+) -> list[Figure]:
+    """Return one figure per grid key and metric, the other keys chosen by the reader.
+
+    Args:
+        summaries: of all arms and grid points.
+        arms: their names; lines refer to them by place.
+        counted: as what diverged trials count.
+    """
     keys = list(dict.fromkeys(key for summary in summaries for key in summary.grid))
     figures = []
     for key in keys:
@@ -39,7 +46,8 @@ def grid_figures(summaries: Sequence[Summary], arms: Sequence[str]) -> list[Figu
                 summary for summary in summaries if summary.metric == metric and key in summary.grid
             ]
             if own:
-                figures.append(_figure(own, key, values, arms, short_name(key, keys)))
+                name = short_name(key, keys)
+                figures.append(_figure(own, key, values, arms, name, counted))
     return figures
 
 
@@ -92,7 +100,12 @@ def short_name(key: str, keys: Sequence[str]) -> str:
 
 
 def _figure(
-    summaries: Sequence[Summary], key: str, values: Sequence[Any], arms: Sequence[str], name: str
+    summaries: Sequence[Summary],
+    key: str,
+    values: Sequence[Any],
+    arms: Sequence[str],
+    name: str,
+    counted: str,
 ) -> Figure:
     rest = list(
         {grid_key(_without(s.grid, key)): _without(s.grid, key) for s in summaries}.values()
@@ -106,7 +119,7 @@ def _figure(
     diverged = sum(summary.diverged for summary in summaries)
     is_cut = any(view.scale is not None and view.scale.is_cut for view in views)
     notes = [
-        diverged_text(diverged) + " " + COUNTED if diverged else "",
+        f"{diverged_text(diverged)} ✖ marks where; they count as {counted}." if diverged else "",
         "What lies beyond the scale is cut off at the figure's edge." if is_cut else "",
     ]
     return Figure(
@@ -142,6 +155,7 @@ def _view(
         if own:
             lines.append(_line(own, key, place, is_number=is_number))
     first = summaries[0]
+    bands = band_texts([n for line in lines for n in line.seeds if n])
     return View(
         choice=choice,
         panels=[
@@ -150,7 +164,7 @@ def _view(
                 title="",
                 label=_label(lines, arms, first.metric, name),
                 lines=lines,
-                bands=band_texts([n for line in lines for n in line.seeds if n]),
+                bands=dict.fromkeys(bands, bands["interval"]),
             )
         ],
         axes=Axes(
@@ -158,8 +172,19 @@ def _view(
             y=f"{axis_title(first.metric, first.unit)} at the end",
             x_kind=number_axis([float(v) for v in values]) if is_number else "category",
         ),
-        scale=scale_of_lines(lines, [frozenset()] * len(lines)),
+        scale=scale_of_lines(lines, [frozenset()] * len(lines), _widest_half(summaries)),
     )
+
+
+def _widest_half(summaries: Iterable[Summary]) -> float:
+    """Return half the widest interval of those to be seen whole: all trained, over enough seeds."""
+    halves = [
+        max(s.mean - s.low, s.high - s.mean)
+        for s in summaries
+        if s.low is not None and s.high is not None
+        if s.seeds >= WHOLE_FROM_SEEDS and not s.diverged
+    ]
+    return max(halves, default=0.0)
 
 
 def _line(summaries: Sequence[Summary], key: str, arm: int, *, is_number: bool) -> Line:

@@ -12,6 +12,7 @@ from bnkit.lab.report.figures.across_grid import end_summaries, grid_figures
 from bnkit.lab.report.figures.data import Figure
 from bnkit.lab.report.figures.registry import about, figure_of
 from bnkit.lab.report.figures.source import MetricSource
+from bnkit.lab.report.figures.words import diverged_count_as
 from bnkit.lab.report.points import recorded
 from bnkit.lab.report.trial_groups import KNOWN_METRICS, ordered_metrics
 from bnkit.lab.store.schema import Summary, TrialRecord
@@ -75,7 +76,7 @@ def figures_of(
     known = {summary.metric for summary in summaries}
     others = [figure.metric for figure in curves if figure.metric not in known]
     rest = end_summaries(study, others) if len(study.grids) > 1 else []
-    across = grid_figures([*summaries, *rest], study.arms)
+    across = grid_figures([*summaries, *rest], study.arms, diverged_count_as(trials))
     ids: dict[str, int] = {}
     return StudyFigures(
         study.arms,

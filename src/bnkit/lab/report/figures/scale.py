@@ -12,7 +12,9 @@ from bnkit.lab.report.figures.data import Line, Scale
 BAND_ALLOWANCE = 0.5
 
 
-def scale_of_lines(lines: Sequence[Line], diverged: Sequence[frozenset[int]]) -> Scale | None:
+def scale_of_lines(
+    lines: Sequence[Line], diverged: Sequence[frozenset[int]], whole: float = 0.0
+) -> Scale | None:
     """Return the axis that shows every trial that did not diverge, whole.
 
     Bands, and trials on their way to diverging, may widen it by a part of that and are cut off
@@ -21,6 +23,7 @@ def scale_of_lines(lines: Sequence[Line], diverged: Sequence[frozenset[int]]) ->
     Args:
         lines: all that share the axis.
         diverged: per line the seeds of the trials that diverged.
+        whole: how far bands may widen it at least, on each side.
 
     Returns:
         None if there is no number to show.
@@ -36,7 +39,7 @@ def scale_of_lines(lines: Sequence[Line], diverged: Sequence[frozenset[int]]) ->
     ] or trained
     edges = trained + [v for line in lines for v in _present(line.low, line.high)]
     lowest, highest = min(edges), max(edges)
-    allowance = BAND_ALLOWANCE * (max(settled) - min(settled))
+    allowance = max(BAND_ALLOWANCE * (max(settled) - min(settled)), whole)
     linear = padded(max(lowest, min(settled) - allowance), min(highest, max(settled) + allowance))
     return Scale(linear, powers_of(trained), lowest < linear[0] or highest > linear[1])
 

@@ -7,9 +7,12 @@ from typing import TypeVar
 
 from bnkit.lab.report.curves import Curve
 from bnkit.lab.report.trial_groups import seeds_text
+from bnkit.lab.store.schema import TrialRecord
 from bnkit.page.number_format import number
 
 Option = TypeVar("Option")
+
+DIVERGED_COUNT_AS = "chance accuracy and the untrained network's loss"
 
 
 def band_texts(seeds: Sequence[int]) -> dict[str, str]:
@@ -56,6 +59,16 @@ def trials_text(count: int) -> str:
 def diverged_text(count: int) -> str:
     """Return how many trials diverged, in a sentence; empty for none."""
     return f"{trials_text(count)} diverged." if count else ""
+
+
+def diverged_count_as(trials: Sequence[TrialRecord]) -> str:
+    """Return as what diverged trials count in means and verdicts."""
+    if all(trial.classes for trial in trials if trial.status == "diverged"):
+        return DIVERGED_COUNT_AS
+    return (
+        "the untrained network's loss, and as chance accuracy where the number of classes is "
+        "stored, else their accuracy is left out"
+    )
 
 
 def place_text(layer: str | None, key: str | None, grid: str) -> str:

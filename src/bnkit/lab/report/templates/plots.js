@@ -54,12 +54,14 @@ const bnkitPlots = (() => {
     const look = DASHES[line.arm], ink = cssColour(`--arm-${look.colour}`);
     const isTime = line.pace !== null, width = isTime ? state.smoothing : 1;
     const xs = along(line, state);
-    const edges = { interval: [line.low, line.high], range: [line.least, line.most] }[state.band];
+    // Against the grid only means and intervals are drawn, whatever is chosen for the curves.
+    const shape = line.trials.length ? state.band : "interval";
+    const edges = { interval: [line.low, line.high], range: [line.least, line.most] }[shape];
     const common = { type: "scatter", name: plain(arms[line.arm]) };
     const dash = { dash: look.dash, color: ink };
     const traces = [];
     const mean = smooth(line.mean, width);
-    if (state.band === "trials") {
+    if (shape === "trials") {
       for (const trial of line.trials) {
         traces.push({ ...common, mode: isTime ? "lines" : "markers", x: xs,
           y: smooth(trial.values ?? line.mean, width), line: { ...dash, width: 1 },
