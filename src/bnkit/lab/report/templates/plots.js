@@ -153,11 +153,25 @@ const bnkitPlots = (() => {
     return isSmoothed ? `${text}; smoothed over ${state.smoothing} drawn points` : text;
   }
 
+  // Where time ends in a view: its panels share the axis, also those whose trials diverged early.
+  function lastTime(view, state) {
+    let end = 0;
+    for (const panel of view.panels) {
+      for (const each of [...(panel.lines ?? []), ...(panel.spans ?? [])]) {
+        const steps = [...each.x, ...(each.marks ?? []).map((mark) => mark.x)];
+        for (const x of along({ ...each, x: steps }, state)) end = Math.max(end, x);
+      }
+    }
+    return end;
+  }
+
   function flatAxes(panel, view, state, axis) {
     const { x_kind: kind } = view.axes;
     const isTime = kind === "time" && (panel.lines || panel.spans);
     const x = { ...axis, title: { text: isTime ? state.axis : plain(view.axes.x) }, zeroline: false };
-    if (isTime) x.rangemode = "tozero";
+    const end = isTime ? lastTime(view, state) : 0;
+    if (end > 0) x.range = [-0.02 * end, 1.03 * end];
+    else if (isTime) x.rangemode = "tozero";
     else if (panel.lines) {
       x.type = { log: "log", number: "linear", category: "category" }[kind];
       const values = [...new Set(panel.lines.flatMap((line) => line.x))];
