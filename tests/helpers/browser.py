@@ -102,7 +102,10 @@ def open_page(browser: Any, path: Path, **options: Any) -> Opened:
             opened.complaints.append(message.text)
 
     opened.page.on("console", on_message)
-    opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    opened.page.on(
+        "pageerror",
+        lambda error: opened.complaints.append(str(error) + "\n" + str(error.stack)[:1500]),
+    )
     opened.page.on("request", on_request)
     opened.page.goto(path.as_uri())
     return opened

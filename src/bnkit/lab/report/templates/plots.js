@@ -1,6 +1,7 @@
 "use strict";
 // From a panel's numbers to Plotly's traces and layout. Colours come from CSS alone.
 const bnkitPlots = (() => {
+  const LEVELS = 14;
   const DASHES = JSON.parse(document.getElementById("looks").textContent);
   const HEIGHT_PX = 320, MOST_MARKERS = 12, MOST_TICKS = 8;
   const cssColour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -137,8 +138,11 @@ const bnkitPlots = (() => {
     const common = { x: surface.x, y: surface.y, z, colorscale: "Cividis", colorbar: bar,
                      hovertemplate: `(%{x}, %{y}): %{z:.4~g}<extra></extra>` };
     if (mode === "3-D") return [{ ...common, type: "surface", cmin: low, cmax: high, showscale: false }];
-    return [{ ...common, type: "contour", zmin: low, zmax: high, ncontours: 14,
-              contours: { showlabels: true, labelfont: { size: 11 } } }];
+    // Levels of our own: those that Plotly chooses it keeps when the scale changes, and fails.
+    const size = high > low ? (high - low) / LEVELS : 0;
+    return [{ ...common, type: "contour", zmin: low, zmax: high, autocontour: false,
+              contours: { start: low + size / 2, end: high - size / 2, size: size || 1,
+                          showlabels: true, labelfont: { size: 11 } } }];
   }
 
   const isLogOf = (figure, view, state) =>

@@ -44,6 +44,9 @@
   }
 
   function draw(place) {
+    // What is being drawn cannot be drawn anew: Plotly would work on two drawings in one place.
+    place.isAskedAgain = place.isBusy ?? false;
+    if (place.isBusy) return;
     place.dataset.drawn = version;
     const own = frames.get(place.dataset.figure);
     const view = viewOf(own), panel = view?.panels[Number(place.dataset.panel)];
@@ -66,10 +69,25 @@
     // Named one by one: Plotly's own set has a button that uploads the data to its server.
     const buttons = [mode === "3-D" ? ["toImage", "resetCameraDefault3d"] : ["toImage", "zoom2d", "pan2d", "resetScale2d"]];
     const config = { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtons: buttons };
+    // Plotly cannot take a drawing of three dimensions over into a flat one, nor back.
+    if (place.dataset.mode && place.dataset.mode !== mode) Plotly.purge(place);
+    place.dataset.mode = mode;
     // The label says what is drawn; read one by one, tick labels would only be noise.
+    place.isBusy = true;
     Plotly.react(place, data, layout, config).then(() => {
       place.querySelectorAll(".main-svg, .gl-container").forEach((part) => part.setAttribute("aria-hidden", "true"));
+    }).finally(() => {
+      place.isBusy = false;
+      if (place.isAskedAgain) draw(place);
+      else if (!near.has(place)) giveUp(place);
     });
+  }
+
+  // What WebGL draws is given up when it leaves: a browser has few drawing contexts.
+  function giveUp(place) {
+    if (!place.querySelector(".gl-container canvas")) return;
+    Plotly.purge(place);
+    delete place.dataset.drawn;
   }
 
   function redraw() {
@@ -121,7 +139,6 @@
   addEventListener("beforeprint", () => { state.isPrinting = true; places.forEach(draw); });
   addEventListener("afterprint", () => { state.isPrinting = false; redraw(); });
 
-  // What WebGL draws is given up when it leaves: a browser has few drawing contexts.
   const watcher = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (isIntersecting) {
@@ -129,10 +146,7 @@
         if (target.dataset.drawn !== String(version)) draw(target);
       } else {
         near.delete(target);
-        if (target.querySelector(".gl-container canvas")) {
-          Plotly.purge(target);
-          delete target.dataset.drawn;
-        }
+        if (!target.isBusy) giveUp(target);
       }
     }
   }, { rootMargin: "400px" });
