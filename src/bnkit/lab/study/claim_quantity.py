@@ -28,7 +28,8 @@ def quantity(claim: ClaimSettings) -> str:
         case "best":
             name = f"best {name}"
         case "area":
-            name = f"mean {name} over training"
+            is_mean = name.startswith("mean ")  # over layers: not the mean of a mean, in words
+            name = f"{name} over training" if is_mean else f"mean {name} over training"
         case "fluctuation":
             name = f"fluctuation of {name}"
         case "epochs-to-target":
