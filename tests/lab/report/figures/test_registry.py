@@ -39,6 +39,16 @@ def test_known_metrics_get_their_own_figures(rows, draw):
     }
 
 
+def test_the_first_view_has_something_to_see(rows, draw):
+    content = rows("gradient shift", ("a", None), [0, 0, 0])
+    content += rows("gradient shift", ("b", None), [1, 2, 3])
+    (figure,) = draw(content).all
+    assert figure.selections[0].options[figure.views[0].choice[0]] == "b"
+    assert sorted(view.choice for view in figure.views) == [(0,), (1,), (2,)]
+    (flat,) = draw(rows("gradient shift", ("a", None), [0, 0, 0])).all
+    assert flat.views
+
+
 @pytest.mark.parametrize("metric", sorted(REGISTRY))
 @pytest.mark.parametrize(
     "places",

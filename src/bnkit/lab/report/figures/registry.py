@@ -7,9 +7,10 @@ do not have the form that its own figure needs. Everything that has a layer or a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from bnkit.lab.report.figures.data import Figure
+from bnkit.lab.report.figures.data import Figure, View
 from bnkit.lab.report.figures.generic import generic_figure
 from bnkit.lab.report.figures.paths import path_figure
 from bnkit.lab.report.figures.source import MetricSource
@@ -110,8 +111,24 @@ def figure_of(source: MetricSource) -> Figure | None:
     for build in [*builds, generic_figure]:
         figure = build(source)
         if figure is not None:
-            return figure
+            return _opened(figure)
     return None
+
+
+def _opened(figure: Figure) -> Figure:
+    """Return a figure whose first view has something to see.
+
+    The first layer's gradient has no layer before it, so its shift is 0 throughout.
+    """
+    views = figure.views
+    telling = next((view for view in views if _varies(view)), views[0])
+    return replace(figure, views=[telling, *(view for view in views if view is not telling)])
+
+
+def _varies(view: View) -> bool:
+    lines = [line for panel in view.panels for line in panel.lines or []]
+    # What is no line, such as a band or a surface, is seen as it is.
+    return not lines or len({value for line in lines for value in line.mean} - {None}) > 1
 
 
 def about(metric: str) -> str:
