@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from bnkit.lab.probes import Session
 from bnkit.lab.probes.moment import Moment
 from bnkit.lab.probes.objective import ClassifierObjective
+from bnkit.lab.probes.probe import Measured
 from bnkit.lab.probes.step_time import StepTime
 from bnkit.lab.training import Computation
 from bnkit.lab.training.observer import StepPlace
@@ -47,3 +49,19 @@ def test_steps_are_timed_and_what_lies_between_them_is_not() -> None:
     (row,) = session.rows
     assert (row.step, row.unit) == (4, "ms")
     assert 20 <= row.value < 200
+
+
+def test_other_probes_take_no_steps_away() -> None:
+    seen = []
+
+    class Counting(StepTime):
+        def measure(self, moment: Moment) -> Iterator[Measured]:
+            seen.append((self.when.every, len(moment.step_seconds)))
+            return iter(())
+
+    session = Session(nn.Linear(2, 2), [Counting(when=1), Counting(when=3)], OBJECTIVE)
+    for step in range(1, 7):
+        session.begin(StepPlace(step, 1))
+        session.after_update()
+    assert [count for every, count in seen if every == 3] == [3, 3]
+    assert [count for every, count in seen if every == 1] == [1] * 6

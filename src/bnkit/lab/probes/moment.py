@@ -41,8 +41,8 @@ class Moment:
         objective: how the loop runs the network on a batch.
         held_out, training: examples; None where the loop gave none.
         step: the optimizer step that is watched, for probes that need one.
-        step_seconds: wall-clock time of each training step since the last measurement of any probe
-            that watched none, in seconds, without the time of probes.
+        step_seconds: wall-clock time of each training step since the probe's last measurement, in
+            seconds, without the time of probes.
     """
 
     network: nn.Module

@@ -67,6 +67,7 @@ class Session(Observer):
         self._start: StepStart | None = None
         self._step: ProbedStep | None = None
         self._seconds: list[float] = []
+        self._timed: dict[int, int] = {}  # probe → how many of these it has seen
         self._is_plain: dict[tuple[float, ...], bool] = {}
         self._began = 0.0
 
@@ -234,13 +235,12 @@ class Session(Observer):
             return
         for probe in probes:
             with self._guarded():
-                found = list(probe.measure(self._moment(place, step)))
+                found = list(probe.measure(self._moment(probe, place, step)))
             self._record(probe, place, found)
             self._measured.add(id(probe))
-        if step is None:
-            self._seconds.clear()
+            self._timed[id(probe)] = len(self._seconds)
 
-    def _moment(self, place: StepPlace, step: ProbedStep | None) -> Moment:
+    def _moment(self, probe: Probe, place: StepPlace, step: ProbedStep | None) -> Moment:
         return Moment(
             self.network,
             place,
@@ -248,7 +248,7 @@ class Session(Observer):
             held_out=self.held_out,
             training=self.training,
             step=step,
-            step_seconds=tuple(self._seconds),
+            step_seconds=tuple(self._seconds[self._timed.get(id(probe), 0) :]),
         )
 
     def _record(self, probe: Probe, place: StepPlace, found: Iterable[Measured]) -> None:

@@ -14,12 +14,12 @@ _MS_PER_SECOND = 1000.0
 class StepTime(Probe):
     """The median wall-clock time of a training step since the last measurement, in milliseconds.
 
-    A step is forward, backward and update; validation and probes are not part of it. The median,
-    because a few steps are much longer: the first, where kernels are compiled, and those in which
-    the machine did something else. On a GPU a step ends when its work is handed over, unless the
-    loop waits for it. With `when = "end"` it is the median over the whole training, unless other
-    probes measured in between, which leave it the steps since then. Trials that run side by side
-    share the machine.
+    A step is forward, backward and update; validation and probes are not part of it. In a user's
+    loop it goes from one call of `recorder.step` to the next, with all that the loop does between.
+    The median, because a few steps are much longer: the first, where kernels are compiled, and
+    those in which the machine did something else. On a GPU a step ends when its work is handed
+    over, unless the loop waits for it. With `when = "end"` it is the median over the whole
+    training. Trials that run side by side share the machine.
     """
 
     kind = "step-time"

@@ -34,6 +34,7 @@ class LoopObjective:
 
     def output(self, network: nn.Module, batch: Any) -> Any:
         """Return the module's output on a batch, or the closure's loss where there is one."""
+        batch = on_device_of(network, batch)
         if self._closure is not None:
             return self._closure(network, batch)
         inputs = _parts(batch)[0] if _is_pair(batch) else batch
@@ -45,6 +46,7 @@ class LoopObjective:
         Raises:
             ProbeError: the loop gave neither a loss nor a closure, or the batch is no pair.
         """
+        batch = on_device_of(network, batch)
         if self._closure is not None:
             return self._closure(network, batch)
         if self._loss is None:
@@ -77,9 +79,14 @@ def called(network: nn.Module, inputs: Any) -> Any:
 
 
 def on_device_of(network: nn.Module, batch: Any) -> Any:
-    """Return a batch with its tensors on the device of the module's first parameter."""
+    """Return a batch with its tensors on the device of the module's first parameter.
+
+    A loop moves what its loader gives, and may tell the recorder of what it gave.
+    """
     parameter = next(network.parameters(), None)
-    return batch if parameter is None else _moved(batch, parameter.device)
+    if parameter is None or all(each.device == parameter.device for each in tensors_in(batch)):
+        return batch
+    return _moved(batch, parameter.device)
 
 
 def _moved(value: Any, device: torch.device) -> Any:
