@@ -12,13 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bnkit._machine import processor
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def measured_on() -> dict[str, Any]:
     """Return machine, commit and versions, which every row carries."""
     return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "commit": _commit(),
         "versions": {name: version(name) for name in ("bnkit", "torch", "numpy")},
         "python": platform.python_version(),
@@ -44,16 +46,6 @@ def write_rows(name: str, rows: list[dict[str, Any]], folder: Path | None) -> No
         content = {**measured_on(), "rows": rows}
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.machine()
 
 
 def _commit() -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from bnkit._machine import processor
 
 _PACKAGES = ("bnkit", "torch", "numba", "numpy")
 
@@ -14,7 +15,7 @@ _PACKAGES = ("bnkit", "torch", "numba", "numpy")
 def machine() -> dict[str, Any]:
     """Return processor, processors, system and the versions of what was measured."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "processors": os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
@@ -27,13 +28,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -6,12 +6,12 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bnkit import __version__
+from bnkit._machine import processor
 
 
 def versions() -> dict[str, str]:
@@ -28,17 +28,7 @@ def machine(device: str) -> Mapping[str, Any]:
     """Return what a trial ran on."""
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "accelerator": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
