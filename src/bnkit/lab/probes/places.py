@@ -158,6 +158,12 @@ def _no_match(modules: dict[str, nn.Module], text: str, target: str) -> ProbeErr
         for path, module in modules.items()
         if path and not any(module.children())
     ]
+    if not leaves:
+        return ProbeError(
+            f"{text!r} names no layer: the network is one layer itself",
+            required="a network that holds its layers",
+            remedy="Wrap it: nn.Sequential(layer)",
+        )
     shown = ", ".join(leaves[:_SHOWN]) + (" …" if len(leaves) > _SHOWN else "")
     kind = target.removeprefix(_EVERY)
     given = (
