@@ -37,7 +37,7 @@ def test_what_matches_nothing_lists_the_layers() -> None:
     assert "0.0 (Conv2d), 0.1 (BatchNorm2d)" in str(caught.value)
     with pytest.raises(ProbeError, match="the network has no linear"):
         choose_places(model(), "every linear")
-    with pytest.raises(ProbeError, match="is one layer itself.*Wrap it"):
+    with pytest.raises(ProbeError, match=r"is one layer itself.*Wrap it"):
         choose_places(nn.Linear(2, 2), "every weight")
     with pytest.raises(ProbeError, match="one of batch norm, normalization"):
         choose_places(model(), "every pooling")
