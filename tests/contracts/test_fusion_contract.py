@@ -184,8 +184,11 @@ def test_every_result(
 
 
 # Whole channels and pieces of them; rows shorter and longer than a vector, with and without a
-# rest; one channel; fewer channels than a vector has lanes; more than one pass has.
+# rest; one channel; fewer channels than a vector has lanes; more than one pass has; short rows of
+# channels side by side, and more of them than are summed at a time.
 SHAPES = (
+    (9, 64, 10, 10),
+    (131, 128, 3, 5),
     (3, 70, 7, 7),
     (2, 1, 40, 129),
     (5, 3, 61, 31),
@@ -210,7 +213,7 @@ def test_every_way_of_dividing_the_work(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("shape", [(6, 64, 20, 20), (9, 3, 50, 50)], ids=str)
+@pytest.mark.parametrize("shape", [(6, 64, 20, 20), (9, 3, 50, 50), (9, 128, 7, 7)], ids=str)
 def test_the_same_bits_each_time_with_any_number_of_threads(
     name: str, threads: int, shape: tuple[int, ...]
 ) -> None:

@@ -26,8 +26,11 @@ def test_auto_picks_the_fastest_and_says_why() -> None:
     assert str(bnkit.kernel_for(x)) == "numba: auto, compiled for this CPU, on torch's threads"
     assert "so few values per channel" in bnkit.kernel_for(X).reason
     # The more follows, the more there is to gain; in eval mode alone, nothing is.
-    assert bnkit.kernel_for(x[:256]).name == "eager"
-    assert bnkit.kernel_for(x[:256], is_followed=True).name == "numba"
+    half = x.view(1024, 512)[:512]
+    assert bnkit.kernel_for(half).name == "eager"
+    assert bnkit.kernel_for(half, is_followed=True).name == "numba"
+    assert "rows of channels" in bnkit.kernel_for(x[:256], is_followed=True).reason
+    assert bnkit.kernel_for(torch.zeros(32, 64, 8, 8)).name == "numba"
     assert bnkit.kernel_for(x, training=False, is_followed=True).name == "numba"
     assert "at the speed of memory" in bnkit.kernel_for(x, training=False).reason
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from bnkit.functional.activation import LEAKY_RELU
@@ -39,8 +39,9 @@ class FusedFunction(torch.autograd.Function):
         activation: str | None,
         negative_slope: float,
         kernel: FusingKernel,
+        counter: Int64[Tensor, ""] | None,
     ) -> Tensor:
-        """Return y; in training, move the running statistics."""
+        """Return y; in training, move the running statistics and count the batch."""
         y, statistics = kernel.fused_forward(
             x,
             weight,
@@ -50,6 +51,7 @@ class FusedFunction(torch.autograd.Function):
             residual,
             uses_batch_statistics=training,
             momentum=momentum,
+            counter=counter,
             eps=eps,
             activation=activation,
             negative_slope=negative_slope,
@@ -85,7 +87,7 @@ class FusedFunction(torch.autograd.Function):
                 negative_slope=negative_slope,
                 output_mask=wanted,
             )
-        return (*found, None, None, None, None, None, None, None, None)
+        return (*found, None, None, None, None, None, None, None, None, None)
 
 
 # What `Function.apply` does beyond its base is for tensors of torch.func, which this kernel does

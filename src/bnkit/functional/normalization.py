@@ -84,22 +84,63 @@ def batch_norm(
     Cost: two passes over x forward and two backward; keeps x and 2C further values for backward.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
+    return counted_batch_norm(
+        x,
+        running_mean,
+        running_var,
+        weight,
+        bias,
+        training,
+        momentum,
+        eps,
+        None,
+        activation=activation,
+        negative_slope=negative_slope,
+        residual=residual,
+        kernel=kernel,
+    )
+
+
+@no_type_check
+def counted_batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    counter: Tensor | None,
+    *,
+    activation: str | None = None,
+    negative_slope: float = DEFAULT_NEGATIVE_SLOPE,
+    residual: Tensor | None = None,
+    kernel: str | None = None,
+) -> Tensor:
+    """Return what `batch_norm` returns, and add 1 to `counter`, a whole number, if there is one.
+
+    The kernel adds it where it can: a call of torch's operator would take longer than the rest of
+    the way to the kernel. What raises counts nothing.
+    """
     follows = activation is not None or residual is not None
     if follows:
         check_activation(activation, negative_slope)
-        check_residual(x, residual)
+        if residual is not None:
+            check_residual(x, residual)
     if isinstance(x, Tensor):
         is_followed = residual is not None or activation in _CHEAP
         name = select(x, kernel, training=bool(training), is_followed=is_followed)
     else:
         name = EAGER
     if name != EAGER:
+        chosen = kernel_named(name)
         given = Arguments(x, running_mean, running_var, weight, bias, training, momentum, eps)
-        fitting = fuses(kernel_named(name)) and _fits(given)
+        fitting = fuses(chosen) and _fits(given)
         # What is doubtful goes to torch's operator, unless a kernel was asked for by name.
         if fitting or not is_automatic(kernel):
             following = Following(activation, negative_slope, residual)
-            return _by_kernel(kernel_named(name), given, following, fitting=fitting)
+            return _by_kernel(chosen, given, following, counter, fitting=fitting)
     try:
         # torch's function carries all that is built on it: second derivatives, forward mode,
         # vmap, compile, export, autocast, __torch_function__.
@@ -112,20 +153,35 @@ def batch_norm(
         if better is None:
             raise
         raise better from error
-    if not follows:
-        return y
-    return add_and_activate(y, Following(activation, negative_slope, residual))
+    if follows:
+        y = add_and_activate(y, Following(activation, negative_slope, residual))
+    _count(counter)
+    return y
 
 
-def _by_kernel(kernel: Kernel, given: Arguments, following: Following, *, fitting: bool) -> Tensor:
+def _count(counter: Tensor | None) -> None:
+    if counter is not None:
+        counter.add_(1)
+
+
+def _by_kernel(
+    kernel: Kernel,
+    given: Arguments,
+    following: Following,
+    counter: Tensor | None,
+    *,
+    fitting: bool,
+) -> Tensor:
     if fitting and fuses(kernel):
         if _fuses(kernel, given.x, following):
-            return _fused(kernel, given, following)
-        return add_and_activate(_fused(kernel, given, NOTHING), following)
+            return _fused(kernel, given, following, counter)
+        return add_and_activate(_fused(kernel, given, NOTHING, counter), following)
     mistake = explain(given)
     if mistake is not None:
         raise mistake
-    return add_and_activate(_by_stages(kernel, given), following)
+    y = add_and_activate(_by_stages(kernel, given), following)
+    _count(counter)
+    return y
 
 
 def _fits(given: Arguments) -> bool:
@@ -134,17 +190,18 @@ def _fits(given: Arguments) -> bool:
     In the hot path: what is doubtful is looked at by `explain`.
     """
     x, running_mean, running_var, weight, bias, training, momentum, eps = given
-    channels, dtype = x.shape[1], None
+    channels, dtype = x.shape[1:2], None
     for values in (weight, bias, running_mean, running_var):
         if values is None:
             continue
-        if type(values) not in _PLAIN or values.layout is not torch.strided or values.is_neg():
+        if type(values) not in _PLAIN or values.shape != channels or not values.is_cpu:
             return False
-        if values.dim() != 1 or values.shape[0] != channels or not values.is_contiguous():
+        if values.layout is not torch.strided or not values.is_contiguous() or values.is_neg():
             return False
-        if not values.is_cpu or values.dtype != (dtype or values.dtype):
+        if dtype is None:
+            dtype = values.dtype
+        elif values.dtype is not dtype:
             return False
-        dtype = values.dtype
     return (
         type(training) is bool
         and (dtype is None or dtype == x.dtype or (dtype == torch.float32 and x.dtype in _NARROW))
@@ -155,7 +212,7 @@ def _fits(given: Arguments) -> bool:
         and type(eps) is float
         and type(momentum) is float
         and eps > 0
-        and (not training or x.numel() > channels)
+        and (not training or x.numel() > x.shape[1])
     )
 
 
@@ -172,12 +229,17 @@ def _fuses(kernel: FusingKernel, x: Tensor, following: Following) -> bool:
     return type(residual) in _PLAIN and residual.dtype == x.dtype
 
 
-def _fused(kernel: FusingKernel, given: Arguments, following: Following) -> Tensor:
+def _fused(
+    kernel: FusingKernel, given: Arguments, following: Following, counter: Tensor | None
+) -> Tensor:
     x, running_mean, running_var, weight, bias, training, momentum, eps = given
     activation, negative_slope, residual = following
     if torch.compiler.is_compiling():
-        return batch_norm_in_graph(given, following)
-    return apply_fused(
+        y = batch_norm_in_graph(given, following)
+        _count(counter)
+        return y
+    is_counted = counter is not None and running_mean is not None and _is_plain_number(counter)
+    y = apply_fused(
         x,
         weight,
         bias,
@@ -190,7 +252,17 @@ def _fused(kernel: FusingKernel, given: Arguments, following: Following) -> Tens
         activation,
         negative_slope,
         kernel,
+        counter if is_counted else None,
     )
+    if not is_counted:
+        _count(counter)
+    return y
+
+
+def _is_plain_number(counter: Tensor) -> bool:
+    """Return whether a kernel may add to this number where it lies."""
+    is_whole = counter.dtype is torch.int64 and counter.dim() == 0
+    return type(counter) is Tensor and is_whole and counter.is_cpu
 
 
 def _by_stages(kernel: Kernel, given: Arguments) -> Tensor:

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from typing_extensions import TypeIs
 
@@ -240,6 +240,7 @@ class FusingKernel(Kernel, Protocol):
         *,
         uses_batch_statistics: bool,
         momentum: float = 0.0,
+        counter: Int64[Tensor, ""] | None = None,
         eps: float,
         activation: str | None = None,
         negative_slope: float = 0.0,
@@ -254,6 +255,8 @@ class FusingKernel(Kernel, Protocol):
             residual: the shape and dtype of x, or None.
             uses_batch_statistics: whether mean and var are those of x.
             momentum: weight of the new batch in the running statistics.
+            counter: how many batches the running statistics have seen; 1 is added where they are
+                moved. None where nobody counts.
             eps: added to the variance.
             activation: one of `fused_activations`, or None.
             negative_slope: of "leaky_relu"; not negative where there is a residual.

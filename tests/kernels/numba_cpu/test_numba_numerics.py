@@ -16,9 +16,10 @@ from helpers.accuracy import assert_within_bar
 from helpers.problems import drawn, problem_of
 from helpers.results import Results, torch_results, true_results, whole_results
 
-# Whole channels, channels too few to share out, channels last.
+# Whole channels, those of short rows, channels too few to share out, channels last.
 LAYOUTS = {
     "whole": ((8, 64, 20, 20), torch.contiguous_format),
+    "short rows": ((13, 128, 7, 7), torch.contiguous_format),
     "pieces": ((40, 3, 23, 23), torch.contiguous_format),
     "last": ((8, 20, 21, 21), torch.channels_last),
 }

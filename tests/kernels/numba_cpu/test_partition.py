@@ -7,8 +7,14 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnkit.kernels.numba_cpu.partition import Partition, Sizes, pieces, whole_channels
-from bnkit.kernels.numba_cpu.problem import CHANNELS_LAST, CONTIGUOUS
+from bnkit.kernels.numba_cpu.partition import (
+    Partition,
+    Sizes,
+    pieces,
+    short_rows,
+    whole_channels,
+)
+from bnkit.kernels.numba_cpu.problem import CACHE_LINE, CHANNELS_LAST, CONTIGUOUS, MOST_COLUMNS
 
 few = settings(max_examples=200, deadline=None, derandomize=True)
 sizes = st.builds(
@@ -42,6 +48,46 @@ def test_tasks_cover_everything_once(given_sizes: Sizes, threads: int) -> None:
         assert 1 <= partition.threads <= threads
     if whole is not None:
         assert whole.parts == 1
+
+
+few_positions = st.builds(
+    Sizes,
+    n=st.integers(1, 300),
+    c=st.integers(1, 32).map(lambda c: 16 * c),
+    s=st.integers(1, 1500),
+    layout=st.just(CONTIGUOUS),
+    value_bytes=st.sampled_from([2, 4, 8]),
+)
+
+
+@few
+@given(few_positions, st.integers(1, 16))
+def test_short_rows_make_whole_lines_together(given_sizes: Sizes, threads: int) -> None:
+    partition = short_rows(given_sizes, threads)
+    if partition is None:
+        return
+    n, c, s, _, value_bytes = given_sizes
+    assert covered(partition, given_sizes) == n * c * s
+    assert (partition.parts, partition.n, partition.s) == (1, n, s)
+    assert partition.c * s * value_bytes % CACHE_LINE == 0
+    assert c % partition.c == 0
+    assert partition.c * s <= MOST_COLUMNS
+
+
+def test_where_rows_are_read_as_one() -> None:
+    assert short_rows(Sizes(32, 2048, 49, CONTIGUOUS, 4), 2) == (32, 16, 49, 128, 1, 2)
+    # Whole lines already, too long, too few, channels that leave a rest, or too few for threads.
+    for sizes in (
+        Sizes(32, 2048, 64, CONTIGUOUS, 4),
+        Sizes(32, 2048, 529, CONTIGUOUS, 4),
+        Sizes(7, 2048, 49, CONTIGUOUS, 4),
+        Sizes(32, 2040, 49, CONTIGUOUS, 4),
+        Sizes(320, 112, 49, CONTIGUOUS, 4),
+        Sizes(32 * 49, 2048, 1, CHANNELS_LAST, 4),
+        Sizes(0, 2048, 49, CONTIGUOUS, 4),
+        Sizes(32, 2048, 0, CONTIGUOUS, 4),
+    ):
+        assert short_rows(sizes, 2) is None, sizes
 
 
 def test_small_work_is_one_task() -> None:

@@ -5,6 +5,8 @@ What is too large is set to nothing here, so that small odd shapes are streamed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,19 +15,30 @@ from bnkit.kernels import kernel_named
 from bnkit.kernels.contract import FusingKernel
 from bnkit.kernels.numba_cpu import kernel as kernel_module
 from bnkit.kernels.numba_cpu import passes
-from bnkit.kernels.numba_cpu.passes import layout_of
-from bnkit.kernels.numba_cpu.problem import CACHE_LINE, CACHED, GATHERED, STREAMED
+from bnkit.kernels.numba_cpu.partition import Sizes
+from bnkit.kernels.numba_cpu.problem import (
+    CACHE_LINE,
+    CACHED,
+    CHANNELS_LAST,
+    CONTIGUOUS,
+    GATHERED,
+    SHORT_ROWS,
+    STREAMED,
+    Configuration,
+)
 from helpers.accuracy import ULPS, unit_in_last_place
 from helpers.problems import drawn
 
-# Name → shape, memory format, dtype, how it is written.
+# Name → shape, whether channels are last, dtype, how it is written.
 CASES = {
     "rows of whole lines": ((6, 5, 8, 8), False, torch.float32, STREAMED),
     "long rows that end within a line": ((3, 3, 33, 33), False, torch.float32, STREAMED),
     "rows of three lines and a value": ((5, 20, 7, 7), False, torch.float32, GATHERED),
     "rows shorter than a line": ((9, 7, 3, 3), False, torch.float32, GATHERED),
     "few channels, cut within a line": ((40, 3, 29, 29), False, torch.float32, GATHERED),
-    "two bytes a value": ((5, 20, 7, 7), False, torch.bfloat16, GATHERED),
+    "rows of two bytes a value": ((5, 20, 7, 7), False, torch.bfloat16, GATHERED),
+    "short rows of channels side by side": ((9, 64, 10, 10), False, torch.float32, STREAMED),
+    "short rows of two bytes a value": ((9, 64, 10, 10), False, torch.bfloat16, STREAMED),
     "channels last": ((6, 32, 7, 5), True, torch.float32, STREAMED),
     "channels last, part of a vector": ((6, 20, 7, 5), True, torch.float32, CACHED),
 }
@@ -34,14 +47,23 @@ MARGIN = 64
 
 
 @pytest.fixture(autouse=True)
-def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(passes, "TOO_LARGE_TO_STAY", 0)
+    # How short rows are shared out depends on it.
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def numba() -> FusingKernel:
     kernel = kernel_named("numba")
     assert isinstance(kernel, FusingKernel)
     return kernel
+
+
+def sizes_of(x: Tensor) -> Sizes:
+    return passes._divided(tuple(x.shape), x.element_size(), x.is_contiguous(), 2)[0]
 
 
 def x_of(case: str) -> Tensor:
@@ -52,17 +74,40 @@ def x_of(case: str) -> Tensor:
 
 @every_case
 def test_the_way_it_is_written(case: str) -> None:
-    x = x_of(case)
-    assert passes._stores(torch.empty_like(x), layout_of(x) or "") == CASES[case][3]
+    sizes = sizes_of(x_of(case))
+    assert passes._stores(sizes) == CASES[case][3]
+    assert (sizes.layout == SHORT_ROWS) == case.startswith("short rows")
 
 
 def test_what_is_not_aligned_or_stays_in_the_caches_is_not_streamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    unaligned = torch.empty(65)[1:].reshape(1, 1, 64)
-    assert passes._stores(unaligned, "contiguous") == CACHED
+    assert passes._goes_past_caches(torch.empty(64))
+    assert not passes._goes_past_caches(torch.empty(65)[1:])
+    assert not passes._goes_past_caches(None)
     monkeypatch.setattr(passes, "TOO_LARGE_TO_STAY", 257)
-    assert passes._stores(torch.empty(1, 1, 64), "contiguous") == CACHED
+    assert not passes._goes_past_caches(torch.empty(64))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "activation", "layout", "stores", "expected"),
+    [
+        ("float32", "relu", CHANNELS_LAST, STREAMED, True),
+        ("bfloat16", "relu6", CHANNELS_LAST, STREAMED, True),
+        ("float32", "leaky_relu", CHANNELS_LAST, STREAMED, True),
+        # The product would be read rounded to two bytes.
+        ("bfloat16", "leaky_relu", CHANNELS_LAST, STREAMED, False),
+        ("float32", "relu", CHANNELS_LAST, CACHED, False),
+        ("float32", "relu", CONTIGUOUS, STREAMED, False),
+    ],
+)
+def test_when_the_residuals_gradient_is_written_by_the_sums(
+    dtype: str, activation: str, layout: str, stores: str, expected: bool
+) -> None:
+    backward = Configuration(dtype, "float32", layout, activation, True, True, stores)
+    assert backward.may_sum_masked == expected
+    assert not backward._replace(is_backward=False).may_sum_masked
+    assert not backward._replace(has_residual=False).may_sum_masked
 
 
 @every_case

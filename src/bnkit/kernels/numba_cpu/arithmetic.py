@@ -24,6 +24,7 @@ from bnkit.kernels.numba_cpu.llvm_types import (
     splat,
     widened,
 )
+from bnkit.kernels.numba_cpu.problem import SHORT_ROWS
 
 
 @intrinsic
@@ -205,4 +206,6 @@ def _known(fact: Callable[[Any], bool]) -> Any:
 
 has_residual = _known(lambda known: known.has_residual)
 is_backward = _known(lambda known: known.is_backward)
+has_short_rows = _known(lambda known: known.layout == SHORT_ROWS)
+may_sum_masked = _known(lambda known: known.may_sum_masked)
 is_double = _known(lambda known: known.dtype == "float64")

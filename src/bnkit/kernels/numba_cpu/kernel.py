@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from bnkit.kernels.contract import (
@@ -25,31 +25,43 @@ from bnkit.kernels.numba_cpu.limits import machine_refusal, watched
 from bnkit.kernels.numba_cpu.output_memory import empty_like
 from bnkit.kernels.numba_cpu.passes import (
     DTYPES,
+    Groups,
+    Pass,
     Slots,
     address,
-    backward_configuration,
+    backward_pass,
     bits_of,
     dense,
     doubles,
     empty_or_zeros,
-    forward_configuration,
+    forward_pass,
     in_a_row,
     in_layout_of,
     layout_of,
-    no_slots,
     run_pass,
 )
 from bnkit.kernels.numba_cpu.problem import Phase, Slot
 
-_Groups = tuple[tuple[int, ...], ...]
-_STATISTICS: _Groups = ((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
-_COEFFICIENTS, _MAP = (Phase.COEFFICIENTS,), (Phase.MAP,)
+_STATISTICS = Groups((Phase.SHIFT,), (Phase.SUM,), (Phase.FINISH,))
+_FORWARD = _STATISTICS.then((Phase.COEFFICIENTS,), (Phase.MAP,))
+_FORWARD_AND_UPDATE = _STATISTICS.then((Phase.UPDATE, Phase.COEFFICIENTS), (Phase.MAP,))
+_NORMALIZE = Groups((Phase.COEFFICIENTS,), (Phase.MAP,))
+_NORMALIZE_BY_RUNNING = Groups((Phase.FIXED, Phase.COEFFICIENTS), (Phase.MAP,))
+_GRADIENTS_OF_SUMS = Groups((Phase.SHIFT, Phase.COEFFICIENTS), (Phase.MAP,))
+# (whether sums are needed, whether a gradient of x's size is written) → the phases of a backward.
+_BACKWARD = {
+    (True, True): _STATISTICS.then((Phase.COEFFICIENTS,), (Phase.MAP,)),
+    (True, False): _STATISTICS.then((Phase.COEFFICIENTS,)),
+    (False, True): _GRADIENTS_OF_SUMS,
+    (False, False): Groups((Phase.SHIFT, Phase.COEFFICIENTS)),
+}
 _FEW = 8
 # (training, is_followed) → values from which on this kernel is faster than torch's operators: what
 # autograd and Python take to reach it is some 50 µs more. Measured by benchmarks/cpu_kernels.
-_WORTH_IT = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**19}
-# torch's operator is faster where channels are last.
-_WORTH_IT_LAST = {**_WORTH_IT, (True, False): 2**20}
+_WORTH_IT = {(True, False): 2**17, (True, True): 2**16, (False, True): 2**19}
+# Where channels are last, torch's operator is faster, and ours adds up every task's channels.
+_WORTH_IT_LAST = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**18}
+_FEWEST_ROWS = 512
 
 
 class NumbaKernel(FusingKernel):
@@ -86,12 +98,16 @@ class NumbaKernel(FusingKernel):
         """Return why `auto` leaves `x` to another kernel, though this one could take it."""
         if not training and not is_followed:
             return "in eval mode torch's operator is at the speed of memory"
-        least = (_WORTH_IT if x.is_contiguous() else _WORTH_IT_LAST)[training, is_followed]
-        if values_per_channel(x) < _FEW:
+        values, channels, is_contiguous = x.numel(), x.shape[1], x.is_contiguous()
+        is_last = not is_contiguous or values == x.shape[0] * channels
+        least = (_WORTH_IT_LAST if is_last else _WORTH_IT)[training, is_followed]
+        if values < _FEW * channels:
             return "the gradient of so few values per channel is what is left of larger terms"
-        if x.numel() < least:
+        if values < least:
             return f"torch's operator is as fast on fewer than {least:,} values"
-        if layout_of(x) is None:
+        if is_last and values < _FEWEST_ROWS * channels:
+            return f"torch's operator is as fast on fewer than {_FEWEST_ROWS} rows of channels"
+        if not is_contiguous and layout_of(x) is None:
             return "it would copy x, whose strides are neither contiguous nor channels-last"
         return None
 
@@ -121,13 +137,13 @@ class NumbaKernel(FusingKernel):
         """
         x, weight, bias = dense(x), in_a_row(weight), in_a_row(bias)
         y, given = empty_like(x), _in_doubles(mean, invstd)
-        slots = no_slots()
-        slots[Slot.MEAN], slots[Slot.INVSTD] = address(given[0]), address(given[1])
-        slots[Slot.Y], slots[Slot.WEIGHT] = address(y), address(weight)
-        slots[Slot.BIAS] = address(bias)
         parameter = weight if weight is not None else bias
-        configuration = forward_configuration(x, parameter, output=y)
-        run_pass(configuration, x, (_COEFFICIENTS, _MAP), slots)
+        prepared = forward_pass(x, _NORMALIZE, parameter, output=y)
+        slots = prepared.slots.copy()
+        slots[Slot.X], slots[Slot.Y] = x.data_ptr(), y.data_ptr()
+        slots[Slot.MEAN], slots[Slot.INVSTD] = given[0].data_ptr(), given[1].data_ptr()
+        slots[Slot.WEIGHT], slots[Slot.BIAS] = address(weight), address(bias)
+        run_pass(prepared, slots)
         return y
 
     def backward_reduce(
@@ -141,9 +157,10 @@ class NumbaKernel(FusingKernel):
         found = doubles(2, x)
         given = _in_doubles(mean, torch.ones_like(mean))
         grad_output = in_layout_of(x, grad_output, None)
-        slots = _gradient_slots(given, found)
-        slots[Slot.GRAD_OUTPUT] = address(grad_output)
-        run_pass(backward_configuration(x, None), x, _STATISTICS, slots)
+        prepared = backward_pass(x, _STATISTICS, None)
+        slots = _gradient_slots(prepared, x, given, found)
+        slots[Slot.GRAD_OUTPUT] = grad_output.data_ptr()
+        run_pass(prepared, slots)
         return Reductions(found[0], found[1])
 
     def backward_input(
@@ -165,11 +182,11 @@ class NumbaKernel(FusingKernel):
         grad_x = empty_like(x)
         grad_output = in_layout_of(x, grad_output, grad_x)
         given, sums = _in_doubles(mean, invstd), _in_doubles(*reductions)
-        slots = _gradient_slots(given, sums)
-        slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = address(grad_output), address(grad_x)
+        prepared = backward_pass(x, _GRADIENTS_OF_SUMS, weight, output=grad_x)
+        slots = _gradient_slots(prepared, x, given, sums)
+        slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = grad_output.data_ptr(), grad_x.data_ptr()
         slots[Slot.WEIGHT], slots[Slot.M] = address(weight), m
-        groups = ((Phase.SHIFT, Phase.COEFFICIENTS), _MAP)
-        run_pass(backward_configuration(x, weight, output=grad_x), x, groups, slots)
+        run_pass(prepared, slots)
         return grad_x
 
     def backward_input_fixed(
@@ -233,6 +250,7 @@ class NumbaKernel(FusingKernel):
         *,
         uses_batch_statistics: bool,
         momentum: float = 0.0,
+        counter: Int64[Tensor, ""] | None = None,
         eps: float,
         activation: str | None = None,
         negative_slope: float = 0.0,
@@ -242,30 +260,28 @@ class NumbaKernel(FusingKernel):
         if not uses_batch_statistics:
             running_mean, running_var = in_a_row(running_mean), in_a_row(running_var)
         y, statistics = empty_like(x), doubles(3, x)
-        slots = _statistics_slots(statistics, eps)
-        slots[Slot.Y], slots[Slot.WEIGHT] = address(y), address(weight)
-        slots[Slot.BIAS], slots[Slot.NEGATIVE_SLOPE] = address(bias), bits_of(negative_slope)
-        if residual is not None:
-            residual = in_layout_of(x, residual, y)
-            slots[Slot.RESIDUAL] = address(residual)
-        if running_mean is not None:
-            slots[Slot.RUNNING_MEAN] = address(running_mean)
-            slots[Slot.RUNNING_VAR] = address(running_var)
-            slots[Slot.MOMENTUM], slots[Slot.M] = bits_of(momentum), values_per_channel(x)
         parameter = weight if weight is not None else bias
         if parameter is None:
             parameter = running_mean
-        configuration = forward_configuration(
-            x, parameter, activation, has_residual=residual is not None, output=y
-        )
-        groups: _Groups
         if not uses_batch_statistics:
-            groups = ((Phase.FIXED, Phase.COEFFICIENTS), _MAP)
-        elif running_mean is None:
-            groups = (*_STATISTICS, _COEFFICIENTS, _MAP)
+            groups = _NORMALIZE_BY_RUNNING
         else:
-            groups = (*_STATISTICS, (Phase.UPDATE, Phase.COEFFICIENTS), _MAP)
-        run_pass(configuration, x, groups, slots)
+            groups = _FORWARD if running_mean is None else _FORWARD_AND_UPDATE
+        prepared = forward_pass(
+            x, groups, parameter, activation, has_residual=residual is not None, output=y
+        )
+        slots = _statistics_slots(prepared, x, statistics, eps)
+        slots[Slot.Y], slots[Slot.NEGATIVE_SLOPE] = y.data_ptr(), bits_of(negative_slope)
+        slots[Slot.WEIGHT], slots[Slot.BIAS] = address(weight), address(bias)
+        if residual is not None:
+            residual = in_layout_of(x, residual, y)
+            slots[Slot.RESIDUAL] = residual.data_ptr()
+        if running_mean is not None:
+            slots[Slot.RUNNING_MEAN] = running_mean.data_ptr()
+            slots[Slot.RUNNING_VAR] = address(running_var)
+            slots[Slot.MOMENTUM], slots[Slot.M] = bits_of(momentum), values_per_channel(x)
+            slots[Slot.COUNTER] = address(counter)
+        run_pass(prepared, slots)
         return FusedForwardResult(y, statistics)
 
     def fused_backward(
@@ -290,63 +306,64 @@ class NumbaKernel(FusingKernel):
         grad_weight, grad_bias, grad_residual = None, None, None
         # Read where it is written: a gradient of other strides needs no memory of its own.
         dy = in_layout_of(x, grad_output, grad_x)
-        sums = doubles(2, x)
-        slots = _gradient_slots(statistics, sums)
-        slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = address(dy), address(grad_x)
-        slots[Slot.Y], slots[Slot.NEGATIVE_SLOPE] = address(y), bits_of(negative_slope)
-        slots[Slot.WEIGHT], slots[Slot.BIAS] = address(weight), address(bias)
-        slots[Slot.M] = values_per_channel(x) if uses_batch_statistics else 0
-        if wants_weight and weight is not None:
-            grad_weight = empty_or_zeros(weight, x)
-            slots[Slot.GRAD_WEIGHT] = address(grad_weight)
-        if wants_bias:
-            parameter = weight if weight is not None else bias
-            like = x.new_empty(x.shape[1]) if parameter is None else parameter
-            grad_bias = empty_or_zeros(like, x)
-            slots[Slot.GRAD_BIAS] = address(grad_bias)
-        if wants_residual and activation is None:
-            grad_residual = grad_output
-        elif wants_residual:
-            grad_residual = empty_like(x)
-            slots[Slot.GRAD_RESIDUAL] = address(grad_residual)
+        if wants_residual:
+            grad_residual = grad_output if activation is None else empty_like(x)
+        writes_residual = wants_residual and activation is not None
         needs_sums = wants_weight or wants_bias or (wants_x and uses_batch_statistics)
-        groups: _Groups = (
-            (*_STATISTICS, _COEFFICIENTS) if needs_sums else ((Phase.SHIFT, Phase.COEFFICIENTS),)
-        )
-        if wants_x or slots[Slot.GRAD_RESIDUAL] != 0:
-            groups = (*groups, _MAP)
-        configuration = backward_configuration(
+        prepared = backward_pass(
             x,
+            _BACKWARD[needs_sums, wants_x or writes_residual],
             weight if weight is not None else bias,
             activation,
             has_residual=y is not None,
             output=grad_x if wants_x else grad_residual,
         )
-        run_pass(configuration, x, groups, slots)
+        sums = doubles(2, x)
+        slots = _gradient_slots(prepared, x, statistics, sums)
+        slots[Slot.GRAD_OUTPUT], slots[Slot.GRAD_X] = dy.data_ptr(), address(grad_x)
+        slots[Slot.Y], slots[Slot.NEGATIVE_SLOPE] = address(y), bits_of(negative_slope)
+        slots[Slot.WEIGHT], slots[Slot.BIAS] = address(weight), address(bias)
+        slots[Slot.M] = values_per_channel(x) if uses_batch_statistics else 0
+        if writes_residual:
+            slots[Slot.GRAD_RESIDUAL] = address(grad_residual)
+            if needs_sums and prepared.may_sum_masked:
+                slots[Slot.MASKED] = slots[Slot.GRAD_RESIDUAL]
+        if wants_weight and weight is not None:
+            grad_weight = empty_or_zeros(weight, x)
+            slots[Slot.GRAD_WEIGHT] = grad_weight.data_ptr()
+        if wants_bias:
+            parameter = weight if weight is not None else bias
+            like = x.new_empty(x.shape[1]) if parameter is None else parameter
+            grad_bias = empty_or_zeros(like, x)
+            slots[Slot.GRAD_BIAS] = grad_bias.data_ptr()
+        run_pass(prepared, slots)
         return FusedGradients(grad_x, grad_weight, grad_bias, grad_residual)
 
 
 def _statistics_of(x: Tensor, *, is_exact: bool) -> Statistics:
     x = dense(x)
     found = doubles(3, x)
-    configuration = forward_configuration(x, None)._replace(is_exact=is_exact)
-    run_pass(configuration, x, _STATISTICS, _statistics_slots(found, 0.0))
+    prepared = forward_pass(x, _STATISTICS, None, is_exact=is_exact)
+    run_pass(prepared, _statistics_slots(prepared, x, found, 0.0))
     return Statistics(found[0], found[1], values_per_channel(x))
 
 
-def _statistics_slots(statistics: Tensor, eps: float) -> Slots:
-    slots, start, row = no_slots(), statistics.data_ptr(), 8 * statistics.shape[1]
+def _statistics_slots(prepared: Pass, x: Tensor, statistics: Tensor, eps: float) -> Slots:
+    """Return slots that say where x lies, and where mean, var and invstd go."""
+    slots, start, row = prepared.slots.copy(), statistics.data_ptr(), 8 * statistics.shape[1]
+    slots[Slot.X], slots[Slot.EPS] = x.data_ptr(), bits_of(eps)
     slots[Slot.MEAN], slots[Slot.VAR] = start, start + row
-    slots[Slot.INVSTD], slots[Slot.EPS] = start + 2 * row, bits_of(eps)
+    slots[Slot.INVSTD] = start + 2 * row
     return slots
 
 
-def _gradient_slots(statistics: Tensor, sums: Tensor) -> Slots:
-    """Return where mean (first row), invstd (last row), and the two sums lie."""
-    slots, start, row = no_slots(), statistics.data_ptr(), 8 * statistics.shape[1]
-    slots[Slot.MEAN], slots[Slot.INVSTD] = start, start + (statistics.shape[0] - 1) * row
-    slots[Slot.SUM_DY] = sums.data_ptr()
-    slots[Slot.SUM_DY_XMU] = slots[Slot.SUM_DY] + row
+def _gradient_slots(prepared: Pass, x: Tensor, statistics: Tensor, sums: Tensor) -> Slots:
+    """Return slots that say where x, mean (first row), invstd (last row), and the two sums lie."""
+    slots, start, row = prepared.slots.copy(), statistics.data_ptr(), 8 * statistics.shape[1]
+    slots[Slot.X], slots[Slot.MEAN] = x.data_ptr(), start
+    slots[Slot.INVSTD] = start + (statistics.shape[0] - 1) * row
+    start = sums.data_ptr()
+    slots[Slot.SUM_DY], slots[Slot.SUM_DY_XMU] = start, start + row
     return slots
 
 

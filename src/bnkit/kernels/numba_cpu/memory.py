@@ -30,7 +30,12 @@ from bnkit.kernels.numba_cpu.llvm_types import (
     splat,
     widened,
 )
-from bnkit.kernels.numba_cpu.problem import CHANNELS_PER_PASS, Configuration
+from bnkit.kernels.numba_cpu.problem import (
+    CHANNELS_PER_PASS,
+    KEPT_ROWS,
+    KEPT_STRIDE,
+    Configuration,
+)
 
 
 def constant_slot(builder: Any, block: Any, index: Any) -> Any:
@@ -132,6 +137,30 @@ def scratch(_: Any, block: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.ArrayType(ir.VectorType(I64, 8), 2 * CHANNELS_PER_PASS)
         room = cgutils.alloca_once(builder, kind)
+        room.align = VECTOR_BYTES
+        return builder.ptrtoint(room, I64)
+
+    return types.int64(block), generate
+
+
+@intrinsic
+def arithmetic_bytes(_: Any, block: Any) -> Any:
+    """Return the size of one value in the dtype of arithmetic."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return I64(VECTOR_BYTES // block.lanes)
+
+    return types.int64(block), generate
+
+
+@intrinsic
+def column_room(_: Any, block: Any) -> Any:
+    """Return the address of room for what is kept for columns, and for their sums; on the stack."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values = (KEPT_ROWS + 2) * KEPT_STRIDE
+        vectors = values // block.lanes
+        room = cgutils.alloca_once(builder, ir.ArrayType(ir.VectorType(I64, 8), vectors))
         room.align = VECTOR_BYTES
         return builder.ptrtoint(room, I64)
 
@@ -319,6 +348,18 @@ def put_double(_: Any, base: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.float64), generate
+
+
+@intrinsic
+def add_one(_: Any, address: Any) -> Any:
+    """Add 1 to the whole number of 64 bits at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], I64.as_pointer())
+        builder.store(builder.add(builder.load(pointer), I64(1)), pointer)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @intrinsic

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 # The C library may give memory of this size back when it is freed, and maps it anew.
-OFTEN_NEW = 2**22
+OFTEN_NEW = 2**21
 # What nobody held for so long is given back at the next call.
 _IDLE_SECONDS = 30.0
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -44,7 +44,7 @@ def empty_like(x: Tensor) -> Tensor:
 def empty_cache() -> int:
     """Give the memory that large outputs left back to the system, and return its bytes.
 
-    bnkit's CPU kernel keeps what its outputs of 4 MiB and more lay in, and writes the next ones
+    bnkit's CPU kernel keeps what its outputs of 2 MiB and more lay in, and writes the next ones
     there. It never keeps more than those outputs held at one time, and at its next call it gives
     back what was not used for half a minute; so a training loop has no need of this.
     """
@@ -62,6 +62,7 @@ class _Block:
 
     storage: torch.UntypedStorage
     size: int
+    address: int
     last_use: float = 0.0
 
     def is_free(self) -> bool:
@@ -70,7 +71,8 @@ class _Block:
 
     def is_usable(self) -> bool:
         """Return whether the storage is still what it was: not resized, not moved to be shared."""
-        return self.storage.nbytes() == self.size and not self.storage.is_shared()
+        # Either gives it other memory.
+        return self.storage.data_ptr() == self.address
 
 
 def _holders(block: _Block) -> tuple[int, int]:
@@ -82,7 +84,7 @@ def _holders(block: _Block) -> tuple[int, int]:
 @cache
 def _holders_of_free() -> tuple[int, int]:
     """Return what `_holders` counts where nobody but the block holds the storage."""
-    return _holders(_Block(_new_storage(1), 1))
+    return _holders(_new_block(1))
 
 
 @cache
@@ -91,7 +93,7 @@ def _can_tell() -> bool:
     is_locked: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     if not is_locked() or not hasattr(torch._C, "_storage_Use_Count"):
         return False
-    block = _Block(_new_storage(1), 1)
+    block = _new_block(1)
     alone = _holders(block)
     tensor = torch.empty(0, dtype=torch.uint8, device="cpu").set_(block.storage)
     held = _holders(block)
@@ -123,21 +125,31 @@ class _Cache:
 
     def tensor(self, size: int, like: Tensor) -> Tensor:
         """Return a tensor like another one, `size` bytes long, in a block that is free."""
-        with self.entered() as is_first:
-            if not is_first:
+        # As `entered` does, which takes longer: this is in the hot path.
+        with self.lock:
+            if self.is_busy:
                 return torch.empty_like(like)
-            now = time.monotonic()
-            if now - self.last_sweep > _IDLE_SECONDS:
-                self.last_sweep = now
-                self._drop([b for b in self._free() if now - b.last_use > _IDLE_SECONDS])
-            block = self._reusable(size)
-            if block is None:
-                self._make_room(size)
-                block = _Block(_huge_pages(_new_storage(size)), size)
-            self.blocks.setdefault(size, []).append(block)
-            block.last_use = now
-            y = torch.empty(0, dtype=like.dtype, device="cpu")
-            return y.set_(block.storage, 0, like.shape, like.stride())
+            self.is_busy = True
+            try:
+                storage = self._storage(size)
+            finally:
+                self.is_busy = False
+        y = torch.empty(0, dtype=like.dtype, device="cpu")
+        return y.set_(storage, 0, like.shape, like.stride())
+
+    def _storage(self, size: int) -> torch.UntypedStorage:
+        """Return memory that nobody else holds: kept, or new."""
+        now = time.monotonic()
+        if now - self.last_sweep > _IDLE_SECONDS:
+            self.last_sweep = now
+            self._drop([b for b in self._free() if now - b.last_use > _IDLE_SECONDS])
+        block = self._reusable(size)
+        if block is None:
+            self._make_room(size)
+            block = _new_block(size)
+        self.blocks.setdefault(size, []).append(block)
+        block.last_use = now
+        return block.storage
 
     def give_back(self) -> int:
         """Drop all that is free, and return its bytes."""
@@ -193,6 +205,13 @@ if hasattr(os, "register_at_fork"):
         before=_cache.lock.acquire,
         after_in_parent=_cache.lock.release,
         after_in_child=_cache.lock.release,
+    )
+
+
+def _new_block(size: int) -> _Block:
+    storage = _new_storage(size)
+    return _Block(
+        _huge_pages(storage) if size > mmap.PAGESIZE else storage, size, storage.data_ptr()
     )
 
 

@@ -10,12 +10,17 @@ from bnkit.kernels.numba_cpu.problem import (
     CACHE_LINE,
     CHANNELS_LAST,
     CHANNELS_PER_PASS,
+    CONTIGUOUS,
+    MOST_COLUMNS,
 )
 
 # So many tasks for each thread, so that one that is held up is made up for by the others.
 _TASKS_PER_THREAD = 4
 # Values below which waking other threads takes longer than the work.
 _ONE_THREAD = 2**15
+# Bytes of a row up to which it is short, and rows of a channel from which on that pays.
+_SHORT_ROW = 2048
+_FEWEST_ROWS = 8
 
 
 class Sizes(NamedTuple):
@@ -57,6 +62,25 @@ def whole_channels(sizes: Sizes, threads: int) -> Partition | None:
     if tasks < _TASKS_PER_THREAD * threads and tasks % threads:
         return None
     return _partition(sizes, sizes.n, step, sizes.s, threads)
+
+
+def short_rows(sizes: Sizes, threads: int) -> Partition | None:
+    """Return tasks whose channels make one row of whole cache lines together, or None.
+
+    None where rows are long enough to be read by themselves, or whole lines already; where they
+    are too few to spread over them what is kept for channels; or cannot be shared out evenly.
+    """
+    n, c, s, layout, value_bytes = sizes
+    row = s * value_bytes
+    is_short = row <= _SHORT_ROW and row % CACHE_LINE != 0
+    if layout != CONTIGUOUS or not is_short or n < _FEWEST_ROWS or n * c * s < _ONE_THREAD:
+        return None
+    whole_lines = CACHE_LINE // math.gcd(row, CACHE_LINE)
+    most = min(MOST_COLUMNS // s, max(BYTES_PER_PASS // row, whole_lines))
+    for step in range(most - most % whole_lines, 0, -whole_lines):
+        if c % step == 0 and c // step >= _TASKS_PER_THREAD * threads:
+            return _partition(sizes, n, step, s, threads)
+    return None
 
 
 def _channels_per_task(sizes: Sizes) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnkit.kernels.numba_cpu import team
 from bnkit.kernels.numba_cpu.compilation import address_of
-from bnkit.kernels.numba_cpu.partition import Sizes, pieces, whole_channels
+from bnkit.kernels.numba_cpu.partition import Partition, Sizes, pieces, short_rows, whole_channels
 from bnkit.kernels.numba_cpu.problem import (
     CACHE_LINE,
     CACHED,
@@ -23,6 +23,7 @@ from bnkit.kernels.numba_cpu.problem import (
     GATHERED_BYTES,
     MOST_ROUNDS,
     PARTIAL_ROWS,
+    SHORT_ROWS,
     STREAMED,
     Configuration,
     Slot,
@@ -44,18 +45,13 @@ _FEWEST_CHANNELS = 64
 # Bytes of an output that the next operator would not find in a cache: it, and what it was made
 # from, are more than last-level caches have for one process.
 TOO_LARGE_TO_STAY = 2**22
-
+_CPU = torch.device("cpu")
 
 Slots = list[int]
 
 
-def no_slots() -> Slots:
-    """Return the numbers of a block that is given nothing yet."""
-    return [0] * _COUNT
-
-
 def layout_of(x: Tensor) -> str | None:
-    """Return the layout that the programs see in x, or None if there is none for it."""
+    """Return the layout of x, or None if programs see none in it: they need one of these two."""
     if x.is_contiguous():
         # Without spatial axes, or with axes of one value, the two layouts are the same.
         return CHANNELS_LAST if x.numel() == x.shape[0] * x.shape[1] else CONTIGUOUS
@@ -69,19 +65,22 @@ def layout_of(x: Tensor) -> str | None:
 
 def dense(x: Tensor) -> Tensor:
     """Return x, or a copy of it in a layout that the programs see."""
-    x = x.resolve_neg()
-    return x if layout_of(x) is not None else x.contiguous()
+    if x.is_neg():
+        x = x.resolve_neg()
+    return x if x.is_contiguous() or layout_of(x) is not None else x.contiguous()
 
 
 def in_a_row(values: Tensor | None) -> Tensor | None:
     """Return values per channel as they must lie: side by side."""
-    return None if values is None else values.resolve_neg().contiguous()
+    if values is None or (values.is_contiguous() and not values.is_neg()):
+        return values
+    return values.resolve_neg().contiguous()
 
 
 def doubles(rows: int, x: Tensor) -> Tensor:
     """Return room for values per channel; zeros if x has no values to compute them from."""
     make = torch.empty if x.numel() else torch.zeros
-    return make(rows, x.shape[1], dtype=torch.float64, device=x.device)
+    return make((rows, x.shape[1]), dtype=torch.float64, device=_CPU)
 
 
 def empty_or_zeros(like: Tensor, x: Tensor) -> Tensor:
@@ -97,68 +96,105 @@ def in_layout_of(x: Tensor, other: Tensor, into: Tensor | None) -> Tensor:
     return copy.copy_(other)
 
 
-def forward_configuration(
+class Groups:
+    """The phases of a pass; each group waits until all tasks are through with the one before.
+
+    Args:
+        groups: phases that are run one after the other on each task.
+
+    Made once for a kind of pass: what is prepared for it is found by its identity.
+    """
+
+    def __init__(self, *groups: tuple[int, ...]) -> None:
+        self.masks = [sum(group) for group in groups]
+
+    def then(self, *groups: tuple[int, ...]) -> Groups:
+        """Return these groups, and more behind them."""
+        return Groups(*((mask,) for mask in self.masks), *groups)
+
+
+class Pass(NamedTuple):
+    """A compiled program, and what depends on the sizes and the number of threads alone.
+
+    Attributes:
+        configuration: what the program is compiled for.
+        program: its address, or 0 for nothing to be run.
+        slots: of the block; what each call has its own of is 0.
+        workspace: in doubles.
+        counters: zeros.
+        threads: how many it is for.
+        may_sum_masked: see `Configuration`.
+    """
+
+    configuration: Configuration | None
+    program: int
+    slots: Slots
+    workspace: int
+    counters: bytes
+    threads: int
+    may_sum_masked: bool
+
+
+_NOTHING = Pass(None, 0, [0] * _COUNT, 0, b"", 0, may_sum_masked=False)
+
+
+def forward_pass(
     x: Tensor,
+    groups: Groups,
     parameter: Tensor | None,
     activation: str | None = None,
     *,
     has_residual: bool = False,
     output: Tensor | None = None,
     is_backward: bool = False,
-) -> Configuration:
-    """Return what the forward program is compiled for.
+    is_exact: bool = False,
+) -> Pass:
+    """Return the forward pass over x; the first call of a configuration compiles its program.
+
+    Nothing is run over no values.
 
     Args:
-        x: the input.
+        x: the input, of a layout that `layout_of` knows.
+        groups: the phases.
         parameter: weight, bias or alike, or None.
         activation, has_residual: what follows.
         output: y, or None if none is written.
-        is_backward: see `backward_configuration`.
+        is_backward: see `backward_pass`.
+        is_exact: whether sums are taken in doubles from the first value on.
     """
-    dtype = DTYPES[x.dtype]
-    # Where there are none, the program of the usual ones serves.
-    usual = torch.promote_types(x.dtype, torch.float32)
-    parameter_dtype = DTYPES[usual if parameter is None else parameter.dtype]
-    layout = layout_of(x)
-    assert layout is not None
-    return Configuration(
-        dtype,
-        parameter_dtype,
-        layout,
+    if x.numel() == 0:
+        return _NOTHING
+    return _prepared(
+        x.shape,
+        x.dtype,
+        x.is_contiguous(),
+        groups,
+        None if parameter is None else parameter.dtype,
         activation,
         has_residual,
         is_backward,
-        stores=_stores(output, layout),
+        _goes_past_caches(output),
+        is_exact,
+        team.threads(),
     )
 
 
-def _stores(output: Tensor | None, layout: str) -> str:
-    """Return how an output is written: past the caches if it would not stay in them anyway."""
-    if output is None or output.data_ptr() % CACHE_LINE:
-        return CACHED
-    size, (n, c) = output.element_size(), output.shape[:2]
-    if output.numel() * size < TOO_LARGE_TO_STAY:
-        return CACHED
-    if layout == CHANNELS_LAST:
-        return CACHED if c % _WIDEST_VECTOR else STREAMED
-    row_bytes = output.numel() // (n * c) * size
-    return STREAMED if row_bytes % CACHE_LINE == 0 or row_bytes > GATHERED_BYTES else GATHERED
-
-
-def backward_configuration(
+def backward_pass(
     x: Tensor,
+    groups: Groups,
     parameter: Tensor | None,
     activation: str | None = None,
     *,
     has_residual: bool = False,
     output: Tensor | None = None,
-) -> Configuration:
-    """Return what the backward program is compiled for; a residual counts behind an activation.
+) -> Pass:
+    """Return the backward pass; a residual counts behind an activation.
 
     `output` is the gradient of x, or None if none is written; the rest as above.
     """
-    return forward_configuration(
+    return forward_pass(
         x,
+        groups,
         parameter,
         activation,
         has_residual=has_residual,
@@ -167,78 +203,130 @@ def backward_configuration(
     )
 
 
-def run_pass(
-    configuration: Configuration,
-    x: Tensor,
-    groups: tuple[tuple[int, ...], ...],
-    slots: Slots,
-) -> None:
-    """Run a program's phases over a whole tensor.
-
-    Args:
-        configuration: of the program.
-        x: the tensor, of a layout that `layout_of` knows.
-        groups: the phases. Tasks that have all values of their channels run all of them; else
-            each group waits until all tasks are through with the one before.
-        slots: what the program is given, beside sizes and workspace.
-    """
-    if x.numel() == 0:
-        return
-    plan = _plan(tuple(x.shape), x.element_size(), configuration.layout, team.threads())
-    workspace = torch.empty(plan.workspace, dtype=torch.float64, device=x.device)
-    start = workspace.data_ptr()
-    slots[: Slot.X] = plan.slots
-    if plan.is_whole:
-        slots[Slot.GROUPS], slots[Slot.FIRST_GROUP] = 1, sum(map(sum, groups))
-    else:
-        slots[Slot.GROUPS] = len(groups)
-        slots[Slot.FIRST_GROUP : Slot.FIRST_GROUP + len(groups)] = map(sum, groups)
-    counters = array("q", plan.counters)
-    slots[Slot.COUNTERS], slots[Slot.X] = counters.buffer_info()[0], x.data_ptr()
-    row = 8 * slots[Slot.STRIDE]
-    slots[Slot.SHIFT], slots[Slot.COEFFICIENTS] = start, start + row
-    slots[Slot.PARTIALS] = start + _ROWS * row
-    block = array("q", slots)
-    team.run(address_of(configuration), block.buffer_info()[0], plan.threads)
+def _goes_past_caches(output: Tensor | None) -> bool:
+    """Return whether an output would not stay in the caches, and may be streamed past them."""
+    if output is None or output.numel() * output.element_size() < TOO_LARGE_TO_STAY:
+        return False
+    return output.data_ptr() % CACHE_LINE == 0
 
 
-class _Plan(NamedTuple):
-    """What depends on the sizes of a tensor and on the number of threads alone.
-
-    Attributes:
-        slots: those before `Slot.X`.
-        workspace: in doubles.
-        counters: zeros.
-        is_whole: whether tasks have all values of their channels.
-        threads: how many it is for.
-    """
-
-    slots: list[int]
-    workspace: int
-    counters: bytes
-    is_whole: bool
-    threads: int
-
-
-@lru_cache(maxsize=512)
-def _plan(shape: tuple[int, ...], value_bytes: int, layout: str, threads: int) -> _Plan:
-    n, c, s = shape[0], shape[1], math.prod(shape[2:])
-    sizes = Sizes(n, c, s, layout, value_bytes)
-    if layout == CHANNELS_LAST:
-        sizes = Sizes(n * s, c, 1, layout, value_bytes)
-    whole = whole_channels(sizes, threads)
-    partition = whole or pieces(sizes, threads)
-    regions = partition.threads
-    stride = _rounded_up(c, _WIDEST_VECTOR)
-    slots = no_slots()
+@lru_cache(maxsize=1024)
+def _prepared(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    is_contiguous: bool,
+    groups: Groups,
+    parameter_dtype: torch.dtype | None,
+    activation: str | None,
+    has_residual: bool,
+    is_backward: bool,
+    goes_past_caches: bool,
+    is_exact: bool,
+    threads: int,
+) -> Pass:
+    sizes, partition = _divided(shape, dtype.itemsize, is_contiguous, threads)
+    # Where there are no parameters, the program of the usual ones serves.
+    usual = torch.promote_types(dtype, torch.float32)
+    configuration = Configuration(
+        DTYPES[dtype],
+        DTYPES[usual if parameter_dtype is None else parameter_dtype],
+        sizes.layout,
+        activation,
+        has_residual,
+        is_backward,
+        stores=_stores(sizes) if goes_past_caches else CACHED,
+        is_exact=is_exact,
+    )
+    regions, stride = partition.threads, _rounded_up(sizes.c, _WIDEST_VECTOR)
+    slots = [0] * _COUNT
     slots[Slot.THREAD_NUMBER] = team.thread_number()
     slots[Slot.BARRIER] = team.barrier() if regions > 1 else 0
     slots[Slot.REGIONS], slots[Slot.TASKS] = regions, partition.tasks
-    slots[Slot.CHANNELS_PER_STEP] = _rounded_up(-(-c // regions), _FEWEST_CHANNELS)
-    slots[_SIZES] = [sizes.n, c, sizes.s, partition.c, partition.n, partition.s, stride]
-    workspace = (PARTIAL_ROWS * partition.parts + _ROWS) * stride
-    counters = bytes(MOST_ROUNDS * regions * CACHE_LINE)
-    return _Plan(slots[: Slot.X], workspace, counters, whole is not None, regions)
+    # A task that has all values of its channels waits for nobody.
+    masks = [sum(groups.masks)] if partition.parts == 1 else groups.masks
+    slots[Slot.GROUPS] = len(masks)
+    slots[Slot.FIRST_GROUP : Slot.FIRST_GROUP + len(masks)] = masks
+    slots[Slot.CHANNELS_PER_STEP] = _rounded_up(-(-sizes.c // regions), _FEWEST_CHANNELS)
+    slots[_SIZES] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
+    return Pass(
+        configuration,
+        address_of(configuration),
+        slots,
+        (PARTIAL_ROWS * partition.parts + _ROWS) * stride,
+        bytes(MOST_ROUNDS * regions * CACHE_LINE),
+        regions,
+        may_sum_masked=configuration.may_sum_masked,
+    )
+
+
+def _divided(
+    shape: tuple[int, ...], value_bytes: int, is_contiguous: bool, threads: int
+) -> tuple[Sizes, Partition]:
+    """Return a tensor's sizes, as the programs see it, and how it is divided into tasks."""
+    n, c, s = shape[0], shape[1], math.prod(shape[2:])
+    if not is_contiguous or s == 1:
+        sizes = Sizes(n * s, c, 1, CHANNELS_LAST, value_bytes)
+    else:
+        sizes = Sizes(n, c, s, CONTIGUOUS, value_bytes)
+        of_short_rows = short_rows(sizes, threads)
+        if of_short_rows is not None:
+            return sizes._replace(layout=SHORT_ROWS), of_short_rows
+    return sizes, whole_channels(sizes, threads) or pieces(sizes, threads)
+
+
+def _stores(sizes: Sizes) -> str:
+    """Return how an output is written that is to go past the caches."""
+    if sizes.layout == SHORT_ROWS:
+        return STREAMED
+    if sizes.layout == CHANNELS_LAST:
+        return CACHED if sizes.c % _WIDEST_VECTOR else STREAMED
+    row_bytes = sizes.s * sizes.value_bytes
+    return STREAMED if row_bytes % CACHE_LINE == 0 or row_bytes > GATHERED_BYTES else GATHERED
+
+
+def run_pass(prepared: Pass, slots: Slots) -> None:
+    """Run a program over a whole tensor.
+
+    Args:
+        prepared: of `forward_pass` or `backward_pass`.
+        slots: its slots, and what this call has its own of, beside the workspace.
+    """
+    if prepared.program == 0:
+        return
+    workspace = _workspace(prepared.workspace)
+    start, row = workspace.start, 8 * slots[Slot.STRIDE]
+    slots[Slot.SHIFT], slots[Slot.COEFFICIENTS] = start, start + row
+    slots[Slot.PARTIALS] = start + _ROWS * row
+    counters = array("q", prepared.counters)
+    slots[Slot.COUNTERS] = counters.buffer_info()[0]
+    block = array("q", slots)
+    team.run(prepared.program, block.buffer_info()[0], prepared.threads)
+    _workspaces.append(workspace)
+
+
+class _Workspace(NamedTuple):
+    """Room that programs work in, where it starts, and how many doubles it has."""
+
+    memory: Tensor
+    start: int
+    doubles: int
+
+
+# Those that no program works in: one, or as many as threads that once called at the same time.
+_workspaces: list[_Workspace] = []
+
+
+def _workspace(doubles: int) -> _Workspace:
+    """Take out a workspace; a new one if there is none, or none as large."""
+    try:
+        # One step for Python: no two threads get the same.
+        workspace = _workspaces.pop()
+        if workspace.doubles >= doubles:
+            return workspace
+    except IndexError:
+        pass
+    memory = torch.empty(doubles, dtype=torch.float64, device=_CPU)
+    return _Workspace(memory, memory.data_ptr(), doubles)
 
 
 def _rounded_up(value: int, unit: int) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 CONTIGUOUS = "contiguous"
 CHANNELS_LAST = "channels-last"
+SHORT_ROWS = "short-rows"
 CACHED, STREAMED, GATHERED = "cached", "streamed", "gathered"
 
 
@@ -16,7 +17,8 @@ class Configuration(NamedTuple):
     Attributes:
         dtype: of x and all tensors of its size: "float32", "float64", "bfloat16", "float16".
         parameter_dtype: of weight and bias.
-        layout: CONTIGUOUS, (N, C, S); or CHANNELS_LAST, (N, C), where N counts all positions.
+        layout: CONTIGUOUS, (N, C, S); SHORT_ROWS, the same with few S; or CHANNELS_LAST, (N, C),
+            where N counts all positions.
         activation: "relu", "leaky_relu", "relu6" or None.
         has_residual: whether a residual is added before the activation.
         is_backward: whether this is the program of the backward pass.
@@ -45,9 +47,21 @@ class Configuration(NamedTuple):
         return self.stores != CACHED
 
     @property
+    def may_sum_masked(self) -> bool:
+        """Whether the sums of a backward may write the residual's gradient, and the map read it.
+
+        In the place of two tensors: it pays where each read comes from memory. What is written must
+        be what was summed, to the last bit.
+        """
+        is_exact = self.activation != "leaky_relu" or self.dtype in ("float32", "float64")
+        is_long = self.is_large and self.layout == CHANNELS_LAST
+        return self.is_backward and self.has_residual and is_long and is_exact
+
+    @property
     def of_channels(self) -> Configuration:
         """Return what decides how values per channel are computed."""
-        known = Configuration(self.dtype, self.parameter_dtype, self.layout)
+        layout = CHANNELS_LAST if self.layout == CHANNELS_LAST else CONTIGUOUS
+        known = Configuration(self.dtype, self.parameter_dtype, layout)
         return known._replace(is_exact=self.is_exact)
 
     @property
@@ -74,6 +88,8 @@ class Slot(IntEnum):
     A task is a range of channels × a range of N × a range of S; tasks are numbered channels first,
     and divided into as many regions as there are threads. At COUNTERS a cache line for each region
     of each round counts the tasks that have been taken; a round runs a group of phases.
+    At COUNTER lies the number of batches that the running statistics have seen.
+    At MASKED the sums write the gradient behind the activation, if they do, and the map reads it.
     Arrays per channel are float64, but for the coefficients, which have the dtype of arithmetic.
     Coefficients are rows of `STRIDE` values, so that whole vectors fit. So are the partial sums:
     for each part of N and S, two rows of doubles, and two rows for sums that are still short.
@@ -100,6 +116,7 @@ class Slot(IntEnum):
     GRAD_OUTPUT = auto()
     GRAD_X = auto()
     GRAD_RESIDUAL = auto()
+    MASKED = auto()
     WEIGHT = auto()
     BIAS = auto()
     GRAD_WEIGHT = auto()
@@ -109,6 +126,7 @@ class Slot(IntEnum):
     INVSTD = auto()
     RUNNING_MEAN = auto()
     RUNNING_VAR = auto()
+    COUNTER = auto()
     SUM_DY = auto()
     SUM_DY_XMU = auto()
     SHIFT = auto()
@@ -166,6 +184,14 @@ GATHERED_BYTES = BYTES_PER_PASS - CACHE_LINE
 ROWS_PER_SUM = 32
 # Rows of channels-last data that are read side by side, out of a cache.
 ROWS_AT_ONCE = 4
+# Values of a row that short rows of several channels make together, at most.
+MOST_COLUMNS = 2048
+# What is kept for its columns: rows of so many values, since the last vector may reach beyond it;
+# up to five coefficients, and behind them two sums.
+KEPT_STRIDE = MOST_COLUMNS + 16
+KEPT_ROWS = 5
+# Rows that are summed before they join a double.
+SHORT_ROWS_PER_SUM = 128
 # How far ahead of a long read its lines are asked for.
 PREFETCH_BYTES = 4096
 # (mean − shift)²/var beyond which a channel is summed once more around its mean: cancellation

@@ -24,6 +24,7 @@ from bnkit.kernels.numba_cpu.contiguous import (
     sum_contiguous,
 )
 from bnkit.kernels.numba_cpu.memory import (
+    add_one,
     arithmetic_at,
     double_at,
     double_slot,
@@ -45,9 +46,11 @@ from bnkit.kernels.numba_cpu.problem import (
     PART_OPTIONS,
     PARTIAL_ROWS,
     SHIFT_LIMIT,
+    SHORT_ROWS,
     Phase,
     Slot,
 )
+from bnkit.kernels.numba_cpu.short_rows import map_short_rows, sum_short_rows
 from bnkit.kernels.numba_cpu.streaming import finish_output
 from bnkit.kernels.numba_cpu.turns import next_task, thread_number, wait_for_all
 
@@ -61,8 +64,10 @@ def _sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums:
 
 @overload(_sum, jit_options=PART_OPTIONS)
 def _choose_sum(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int, sums: int) -> Any:
-    is_last = block.configuration.layout == CHANNELS_LAST
-    return sum_channels_last if is_last else sum_contiguous
+    layout = block.configuration.layout
+    if layout == CHANNELS_LAST:
+        return sum_channels_last
+    return sum_short_rows if layout == SHORT_ROWS else sum_contiguous
 
 
 def _map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> None:
@@ -73,6 +78,8 @@ def _map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> No
 def _choose_map(block: Any, c0: int, c1: int, n0: int, n1: int, s0: int, s1: int) -> Any:
     if block.configuration.layout == CHANNELS_LAST:
         return map_channels_last
+    if block.configuration.layout == SHORT_ROWS:
+        return map_short_rows
     return map_gathered if block.configuration.stores == GATHERED else map_contiguous
 
 
@@ -309,6 +316,8 @@ def _run_forward(
             _update_running_statistics(channels, c)
         if phases & Phase.COEFFICIENTS:
             _write_coefficients(channels, c)
+    if phases & Phase.UPDATE and c0 == 0 and slot(block, Slot.COUNTER) != 0:
+        add_one(slot(block, Slot.COUNTER))
     if phases & Phase.MAP:
         _map(seen_by_map(block), c0, c1, n0, n1, s0, s1)
 
@@ -395,5 +404,6 @@ def program(block: Any) -> None:
                 if group == slot(block, Slot.GROUPS):
                     break
                 phases = slot(block, Slot.FIRST_GROUP + group)
+        finish_output(block)
         wait_for_all(block)
     finish_output(block)

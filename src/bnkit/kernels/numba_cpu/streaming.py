@@ -8,6 +8,7 @@ and streamed together. Which of these a program does is known when it is compile
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -28,9 +29,11 @@ from bnkit.kernels.numba_cpu.memory import lanes, load_first, store_first, value
 from bnkit.kernels.numba_cpu.problem import (
     CACHE_LINE,
     CACHED,
+    CHANNELS_LAST,
     PART_OPTIONS,
     PREFETCH_BYTES,
     ROWS_AT_ONCE,
+    SHORT_ROWS,
     STREAMED,
 )
 
@@ -133,22 +136,47 @@ def finish_output(_: Any, block: Any) -> Any:
 
 @intrinsic
 def rows_at_once(_: Any, block: Any) -> Any:
-    """Return how many rows of channels-last data are read side by side."""
+    """Return how many rows of columns are read side by side."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return I64(1 if block.configuration.is_large else ROWS_AT_ONCE)
+        return I64(1 if _is_long_read(block) else ROWS_AT_ONCE)
 
     return types.int64(block), generate
 
 
 @intrinsic
-def prefetch_far(_: Any, block: Any, base: Any, index: Any) -> Any:
-    """Ask for what a long read will come to, where tensors are too large for the caches."""
+def long_read_ahead(_: Any, block: Any) -> Any:
+    """Return how many values ahead of a long read its lines are asked for."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if block.configuration.is_large:
-            ahead = builder.add(arguments[2], I64(PREFETCH_BYTES // size_of(block)))
-            prefetch_line(builder, block, arguments[1], ahead, writes=False)
-        return context.get_dummy_value()
+        return I64(PREFETCH_BYTES // size_of(block))
 
-    return types.void(block, types.int64, types.int64), generate
+    return types.int64(block), generate
+
+
+def _prefetch_if(pays: Callable[[Any], bool]) -> Any:
+    """Return a function that asks for a line where that pays; it may lie beyond the tensor."""
+
+    @intrinsic
+    def ask(_: Any, block: Any, base: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            if pays(block):
+                prefetch_line(builder, block, arguments[1], arguments[2], writes=False)
+            return context.get_dummy_value()
+
+        return types.void(block, types.int64, types.int64), generate
+
+    return ask
+
+
+def _is_long_read(block: Any) -> bool:
+    """Whether rows of columns come from memory, one after the other."""
+    known = block.configuration
+    return bool(known.is_large and known.layout == CHANNELS_LAST)
+
+
+# For what a pass has not read yet, and for what it reads again: that a long read finds in no cache.
+prefetch_new = _prefetch_if(
+    lambda block: _is_long_read(block) or block.configuration.layout == SHORT_ROWS
+)
+prefetch_again = _prefetch_if(_is_long_read)
