@@ -84,10 +84,10 @@ class _BatchNormLayer(_BatchNorm):
             training, momentum = self.training, self.momentum
             # In training, running statistics that are not tracked are not even read.
             uses_running = not training or self.track_running_stats
-            running_mean = self._tensor("running_mean") if uses_running else None
-            running_var = self._tensor("running_var") if uses_running else None
+            running_mean = self.running_mean if uses_running else None
+            running_var = self.running_var if uses_running else None
             counts = training and uses_running
-            counter = self._tensor("num_batches_tracked") if counts else None
+            counter = self.num_batches_tracked if counts else None
             if momentum is None:
                 # The new batch weighs as much as each before it; uncounted, it weighs nothing.
                 momentum = 0.0 if counter is None else 1.0 / (float(counter) + 1.0)
@@ -95,8 +95,8 @@ class _BatchNormLayer(_BatchNorm):
                 input,
                 running_mean,
                 running_var,
-                self._tensor("weight"),
-                self._tensor("bias"),
+                self.weight,
+                self.bias,
                 training or (running_mean is None and running_var is None),
                 momentum,
                 self.eps,
@@ -106,15 +106,6 @@ class _BatchNormLayer(_BatchNorm):
         except BnkitError as error:
             error.where = layer_path(self)
             raise
-
-    def _tensor(self, name: str) -> Tensor | None:
-        """Return the parameter or buffer of that name: in the hot path `getattr` takes long.
-
-        What is neither, as a parametrized weight, it finds as ever.
-        """
-        tensors = self._parameters if name in self._parameters else self._buffers
-        found: Tensor | None = tensors[name] if name in tensors else getattr(self, name)
-        return found
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Raise if the rank of `input` is not one that this layer takes."""

@@ -19,13 +19,12 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     smaller,
 )
 from bnkit.kernels.numba_cpu.columns import add_rest, add_rows, write_rest, write_rows
+from bnkit.kernels.numba_cpu.doubles import add_to_doubles, put_double
 from bnkit.kernels.numba_cpu.memory import (
-    add_to_doubles,
     lanes,
     load_first,
     peek,
     poke,
-    put_double,
     slot,
 )
 from bnkit.kernels.numba_cpu.problem import PART_OPTIONS, ROWS_PER_SUM, SHIFT_SAMPLES, Slot

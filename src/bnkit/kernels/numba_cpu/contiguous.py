@@ -26,8 +26,8 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     through_activation,
     total,
 )
+from bnkit.kernels.numba_cpu.doubles import add_double, put_double
 from bnkit.kernels.numba_cpu.memory import (
-    add_double,
     double_slot,
     lanes,
     load,
@@ -37,7 +37,6 @@ from bnkit.kernels.numba_cpu.memory import (
     poke,
     poke_one,
     prefetch,
-    put_double,
     scratch,
     slot,
     store_first,

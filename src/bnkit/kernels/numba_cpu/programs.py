@@ -23,14 +23,12 @@ from bnkit.kernels.numba_cpu.contiguous import (
     map_gathered,
     sum_contiguous,
 )
+from bnkit.kernels.numba_cpu.doubles import double_at, put_double
 from bnkit.kernels.numba_cpu.memory import (
     add_one,
     arithmetic_at,
-    double_at,
-    double_slot,
     parameter_at,
     poke_one,
-    put_double,
     put_parameter,
     put_slot,
     seen_by_channels,
@@ -49,6 +47,11 @@ from bnkit.kernels.numba_cpu.problem import (
     SHORT_ROWS,
     Phase,
     Slot,
+)
+from bnkit.kernels.numba_cpu.running_statistics import (
+    take_running_statistics,
+    update_running_statistics,
+    write_statistics,
 )
 from bnkit.kernels.numba_cpu.short_rows import map_short_rows, sum_short_rows
 from bnkit.kernels.numba_cpu.streaming import finish_output
@@ -136,32 +139,6 @@ def _sum_in_doubles(block: Any, c: int) -> tuple[float, float]:
 
 
 @register_jitable(**PART_OPTIONS)
-def _write_statistics(block: Any, c: int, mean: float, var: float) -> None:
-    put_double(slot(block, Slot.MEAN), c, mean)
-    put_double(slot(block, Slot.VAR), c, var)
-    invstd = 1.0 / math.sqrt(var + double_slot(block, Slot.EPS))
-    put_double(slot(block, Slot.INVSTD), c, invstd)
-
-
-@register_jitable(**PART_OPTIONS)
-def _take_running_statistics(block: Any, c: int) -> None:
-    mean = parameter_at(block, slot(block, Slot.RUNNING_MEAN), c)
-    _write_statistics(block, c, mean, parameter_at(block, slot(block, Slot.RUNNING_VAR), c))
-
-
-@register_jitable(**PART_OPTIONS)
-def _update_running_statistics(block: Any, c: int) -> None:
-    """Move the running statistics: the rule of functional/running_statistics.py."""
-    m, momentum = float(slot(block, Slot.M)), double_slot(block, Slot.MOMENTUM)
-    running_mean, running_var = slot(block, Slot.RUNNING_MEAN), slot(block, Slot.RUNNING_VAR)
-    mean, var = double_at(slot(block, Slot.MEAN), c), double_at(slot(block, Slot.VAR), c)
-    kept = parameter_at(block, running_mean, c) * (1.0 - momentum)
-    put_parameter(block, running_mean, c, kept + mean * momentum)
-    kept = parameter_at(block, running_var, c) * (1.0 - momentum)
-    put_parameter(block, running_var, c, kept + var * (m / (m - 1.0)) * momentum)
-
-
-@register_jitable(**PART_OPTIONS)
 def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
     """Write mean, var and invstd of a channel; or return False, where its shift was a poor one.
 
@@ -171,7 +148,7 @@ def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
     sum_xmk, sum_squares = _sum_of_parts(block, 0, c), _sum_of_parts(block, 1, c)
     if not (math.isfinite(sum_xmk) and math.isfinite(sum_squares)):
         mean, var = _sum_in_doubles(block, c)
-        _write_statistics(block, c, mean, var)
+        write_statistics(block, c, mean, var)
         return True
     delta = sum_xmk / m
     # The difference of two roundings may fall below zero in a constant channel.
@@ -183,7 +160,7 @@ def _finish_statistics(block: Any, c: int, is_rescan: bool) -> bool:
     if is_poor and not is_rescan:
         poke_one(block, slot(block, Slot.SHIFT), c, mean)
         return False
-    _write_statistics(block, c, mean, var)
+    write_statistics(block, c, mean, var)
     return True
 
 
@@ -311,9 +288,9 @@ def _run_forward(
         is_rescan = True
     for c in range(c0, c1):
         if phases & Phase.FIXED:
-            _take_running_statistics(channels, c)
+            take_running_statistics(channels, c)
         if phases & Phase.UPDATE:
-            _update_running_statistics(channels, c)
+            update_running_statistics(channels, c)
         if phases & Phase.COEFFICIENTS:
             _write_coefficients(channels, c)
     if phases & Phase.UPDATE and c0 == 0 and slot(block, Slot.COUNTER) != 0:

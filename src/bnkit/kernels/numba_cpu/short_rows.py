@@ -21,15 +21,14 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     total,
 )
 from bnkit.kernels.numba_cpu.columns import add_rest, add_rows, write_rest, write_rows
+from bnkit.kernels.numba_cpu.doubles import add_double, put_double
 from bnkit.kernels.numba_cpu.memory import (
-    add_double,
     arithmetic_bytes,
     column_room,
     lanes,
     peek,
     peek_one,
     poke,
-    put_double,
     slot,
 )
 from bnkit.kernels.numba_cpu.problem import (
