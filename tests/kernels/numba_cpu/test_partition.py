@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bnkit.kernels.numba_cpu.partition import (
     Partition,
     Sizes,
+    next_task,
     pieces,
     short_rows,
     whole_channels,
@@ -88,6 +89,20 @@ def test_where_rows_are_read_as_one() -> None:
         Sizes(32, 2048, 0, CONTIGUOUS, 4),
     ):
         assert short_rows(sizes, 2) is None, sizes
+
+
+def test_as_much_of_the_next_task_is_asked_for_as_the_cache_holds() -> None:
+    sizes = Sizes(32, 128, 784, CONTIGUOUS, 4)
+    partition = whole_channels(sizes, 2)
+    assert partition is not None
+    assert partition.c == 1
+    image = 128 * 784
+    assert next_task(sizes, partition, 2**20) == (784, 32 * image)
+    # 0.45 of 100,000 bytes are 14 rows of 3,136.
+    assert next_task(sizes, partition, 100_000) == (784, 14 * image)
+    assert next_task(sizes, partition, 1_000)[1] == 0
+    alone = Sizes(8, 16, 64, CONTIGUOUS, 4)
+    assert next_task(alone, Partition(8, 16, 64, 1, 1, 1), 2**20)[1] == 0
 
 
 def test_small_work_is_one_task() -> None:

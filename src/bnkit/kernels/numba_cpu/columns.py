@@ -33,6 +33,7 @@ from bnkit.kernels.numba_cpu.memory import (
     load_first,
     peek,
     poke,
+    prefetch_next,
     slot,
     store_first,
 )
@@ -218,6 +219,8 @@ def _choose_write_rows(block: Any, n0: int, n1: int, first: int, count: int, kep
 def _write_y_at(block: Any, i: int, high: Any, scale: Any, shift: Any, slope: Any) -> None:
     ahead = i + _ahead_of_output(block)
     prefetch_again(block, slot(block, Slot.X), ahead)
+    if has_short_rows(block):
+        prefetch_next(block, slot(block, Slot.X), i)
     value = multiply_add(subtract(load(block, slot(block, Slot.X), i), high), scale, shift)
     if has_residual(block):
         prefetch_new(block, slot(block, Slot.RESIDUAL), ahead)
@@ -253,6 +256,11 @@ def _write_gradient_at(
     grad_x, grad_residual = slot(block, Slot.GRAD_X), slot(block, Slot.GRAD_RESIDUAL)
     ahead = i + _ahead_of_output(block)
     prefetch_again(block, slot(block, Slot.X), ahead)
+    if has_short_rows(block):
+        prefetch_next(block, slot(block, Slot.X), i)
+        prefetch_next(block, slot(block, Slot.GRAD_OUTPUT), i)
+        if has_residual(block):
+            prefetch_next(block, slot(block, Slot.Y), i)
     xmu = subtract(load(block, slot(block, Slot.X), i), high)
     if may_sum_masked(block) and slot(block, Slot.MASKED) != 0:
         prefetch_again(block, slot(block, Slot.MASKED), ahead)

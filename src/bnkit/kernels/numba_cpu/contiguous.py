@@ -37,6 +37,7 @@ from bnkit.kernels.numba_cpu.memory import (
     poke,
     poke_one,
     prefetch,
+    prefetch_next,
     scratch,
     slot,
     store_first,
@@ -292,6 +293,7 @@ def _write_row_of_y(block: Any, row: int, count: int, c: int, output: int, besid
             prefetch_output(block, output, i - ahead)
             if has_residual(block):
                 prefetch(block, residual, i - ahead)
+            prefetch_next(block, x, i)
             value = multiply_add(subtract(load(block, x, i), high), scale, shift)
             if has_residual(block):
                 value = add(value, load(block, residual, i))
@@ -330,6 +332,10 @@ def _write_row_of_gradients(
                 store_first(block, output, i, part, multiply(dy, scale))
             i += part
         while i + width <= end:
+            prefetch_next(block, x, i)
+            prefetch_next(block, slot(block, Slot.GRAD_OUTPUT), i)
+            if has_residual(block):
+                prefetch_next(block, slot(block, Slot.Y), i)
             xmu = subtract(load(block, x, i), high)
             dy = _gradient(block, i, xmu, scale, shift, slope)
             if has_beside:

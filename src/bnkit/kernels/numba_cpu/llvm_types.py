@@ -144,14 +144,16 @@ def size_of(block: Block) -> int:
     return BYTES[block.configuration.dtype]
 
 
-def prefetch_line(builder: Any, block: Block, base: Any, index: Any, *, writes: bool) -> None:
+def prefetch_line(
+    builder: Any, block: Block, base: Any, index: Any, *, writes: bool, into: int = 3
+) -> None:
     """Ask for the cache line of that index; it may lie beyond the tensor."""
     byte = ir.IntType(8)
     pointer = pointer_to(builder, base, index, size_of(block), byte)
     kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    keep_in_all_caches, data = 3, 1
-    constants = [I32(number) for number in (int(writes), keep_in_all_caches, data)]
+    data = 1
+    constants = [I32(number) for number in (int(writes), into, data)]
     builder.call(function, [pointer, *constants])
 
 

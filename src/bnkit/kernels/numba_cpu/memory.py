@@ -35,6 +35,7 @@ from bnkit.kernels.numba_cpu.problem import (
     KEPT_ROWS,
     KEPT_STRIDE,
     Configuration,
+    Slot,
 )
 
 
@@ -230,6 +231,22 @@ def prefetch(_: Any, block: Any, base: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         prefetch_line(builder, block, arguments[1], arguments[2], writes=False)
+        return context.get_dummy_value()
+
+    return types.void(block, types.int64, types.int64), generate
+
+
+@intrinsic
+def prefetch_next(_: Any, block: Any, base: Any, index: Any) -> Any:
+    """Ask for what lies in the place of that index in the next task, if it is wanted."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        distance = constant_slot(builder, arguments[0], I64(int(Slot.NEXT)))
+        end = constant_slot(builder, arguments[0], I64(int(Slot.NEXT_END)))
+        is_wanted = builder.icmp_signed("<", arguments[2], end)
+        # Its own line is there already: asking for it once more is less than a branch.
+        index = builder.add(arguments[2], builder.select(is_wanted, distance, I64(0)))
+        prefetch_line(builder, block, arguments[1], index, writes=False, into=2)
         return context.get_dummy_value()
 
     return types.void(block, types.int64, types.int64), generate

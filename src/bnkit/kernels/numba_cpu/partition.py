@@ -21,6 +21,8 @@ _ONE_THREAD = 2**15
 # Bytes of a row up to which it is short, and rows of a channel from which on that pays.
 _SHORT_ROW = 2048
 _FEWEST_ROWS = 8
+# Of a core's cache, what the next task's values may take.
+_SHARE_OF_NEXT = 0.45
 
 
 class Sizes(NamedTuple):
@@ -81,6 +83,24 @@ def short_rows(sizes: Sizes, threads: int) -> Partition | None:
         if c % step == 0 and c // step >= _TASKS_PER_THREAD * threads:
             return _partition(sizes, n, step, s, threads)
     return None
+
+
+def next_task(sizes: Sizes, partition: Partition, room: int) -> tuple[int, int]:
+    """Return how far behind a task's values those of the next one lie, and up to which index.
+
+    For tasks that have all values of their channels. They read a tensor, and then write one: where
+    the next task's values are asked for while this one's output is written, memory does both at a
+    time. Of the first rows only, of as many as the cache can hold beside this task's.
+
+    Args:
+        sizes, partition: of the tensor.
+        room: bytes of the cache that a core has to itself, for each tensor that is summed.
+    """
+    row = partition.c * sizes.s * sizes.value_bytes
+    rows = min(sizes.n, int(_SHARE_OF_NEXT * room) // max(row, 1))
+    if sizes.layout == CHANNELS_LAST or partition.tasks == 1:
+        rows = 0
+    return partition.c * sizes.s, rows * sizes.c * sizes.s
 
 
 def _channels_per_task(sizes: Sizes) -> int:

@@ -12,8 +12,16 @@ import torch
 from torch import Tensor
 
 from bnkit.kernels.numba_cpu import team
+from bnkit.kernels.numba_cpu.cache_size import second_cache_bytes
 from bnkit.kernels.numba_cpu.compilation import address_of
-from bnkit.kernels.numba_cpu.partition import Partition, Sizes, pieces, short_rows, whole_channels
+from bnkit.kernels.numba_cpu.partition import (
+    Partition,
+    Sizes,
+    next_task,
+    pieces,
+    short_rows,
+    whole_channels,
+)
 from bnkit.kernels.numba_cpu.problem import (
     CACHE_LINE,
     CACHED,
@@ -248,6 +256,10 @@ def _prepared(
     slots[Slot.FIRST_GROUP : Slot.FIRST_GROUP + len(masks)] = masks
     slots[Slot.CHANNELS_PER_STEP] = _rounded_up(-(-sizes.c // regions), _FEWEST_CHANNELS)
     slots[_SIZES] = [sizes.n, sizes.c, sizes.s, partition.c, partition.n, partition.s, stride]
+    if partition.parts == 1:
+        tensors = 1 + is_backward + (is_backward and has_residual)
+        room = second_cache_bytes() // tensors
+        slots[Slot.NEXT], slots[Slot.NEXT_END] = next_task(sizes, partition, room)
     return Pass(
         configuration,
         address_of(configuration),

@@ -88,6 +88,8 @@ class Slot(IntEnum):
     A task is a range of channels × a range of N × a range of S; tasks are numbered channels first,
     and divided into as many regions as there are threads. At COUNTERS a cache line for each region
     of each round counts the tasks that have been taken; a round runs a group of phases.
+    NEXT is how far behind a task's values those of the next one lie. While a task's output is
+    written they are asked for, in the place of indices below NEXT_END.
     At COUNTER lies the number of batches that the running statistics have seen.
     At MASKED the sums write the gradient behind the activation, if they do, and the map reads it.
     Arrays per channel are float64, but for the coefficients, which have the dtype of arithmetic.
@@ -110,6 +112,8 @@ class Slot(IntEnum):
     N_PER_TASK = auto()
     S_PER_TASK = auto()
     STRIDE = auto()
+    NEXT = auto()
+    NEXT_END = auto()
     X = auto()
     RESIDUAL = auto()
     Y = auto()
