@@ -18,18 +18,20 @@ X = torch.zeros(2, 3)
 
 
 def test_auto_picks_the_fastest_and_says_why() -> None:
-    x = torch.zeros(512, 1024)
+    x = torch.zeros(4096, 256)
     assert str(bnkit.kernel_for(torch.zeros(16, 3))) == (
         "eager: auto, torch's own operators, on any device; "
-        "numba does not: torch's operator is as fast on fewer than 524,288 values"
+        "numba does not: torch's operator is as fast on fewer than 1,048,576 values"
     )
     assert str(bnkit.kernel_for(x)) == "numba: auto, compiled for this CPU, on torch's threads"
     assert "so few values per channel" in bnkit.kernel_for(X).reason
     # The more follows, the more there is to gain; in eval mode alone, nothing is.
-    half = x.view(1024, 512)[:512]
+    half = x[:2048]
     assert bnkit.kernel_for(half).name == "eager"
     assert bnkit.kernel_for(half, is_followed=True).name == "numba"
-    assert "rows of channels" in bnkit.kernel_for(x[:256], is_followed=True).reason
+    assert bnkit.kernel_for(torch.zeros(8192, 32)).name == "numba"
+    few = x.view(512, 2048)[:256]
+    assert "rows of channels" in bnkit.kernel_for(few, is_followed=True).reason
     assert bnkit.kernel_for(torch.zeros(32, 64, 8, 8)).name == "numba"
     assert bnkit.kernel_for(x, training=False, is_followed=True).name == "numba"
     assert "at the speed of memory" in bnkit.kernel_for(x, training=False).reason

@@ -60,8 +60,10 @@ _FEW = 8
 # autograd and Python take to reach it is some 50 µs more. Measured by benchmarks/cpu_kernels.
 _WORTH_IT = {(True, False): 2**17, (True, True): 2**16, (False, True): 2**19}
 # Where channels are last, torch's operator is faster, and ours adds up every task's channels.
-_WORTH_IT_LAST = {(True, False): 2**19, (True, True): 2**17, (False, True): 2**18}
+_WORTH_IT_LAST = {(True, False): 2**18, (True, True): 2**17, (False, True): 2**18}
 _FEWEST_ROWS = 512
+# Rows below which, where nothing follows, it takes so many times as many values.
+_FEW_ROWS, _TIMES_FOR_FEW_ROWS = 4096, 4
 
 
 class NumbaKernel(FusingKernel):
@@ -101,6 +103,8 @@ class NumbaKernel(FusingKernel):
         values, channels, is_contiguous = x.numel(), x.shape[1], x.is_contiguous()
         is_last = not is_contiguous or values == x.shape[0] * channels
         least = (_WORTH_IT_LAST if is_last else _WORTH_IT)[training, is_followed]
+        if is_last and not is_followed and values < _FEW_ROWS * channels:
+            least *= _TIMES_FOR_FEW_ROWS
         if values < _FEW * channels:
             return "the gradient of so few values per channel is what is left of larger terms"
         if values < least:
