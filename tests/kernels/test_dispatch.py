@@ -30,6 +30,7 @@ def test_auto_picks_the_fastest_and_says_why() -> None:
     assert bnkit.kernel_for(half).name == "eager"
     assert bnkit.kernel_for(half, is_followed=True).name == "numba"
     assert bnkit.kernel_for(torch.zeros(8192, 32)).name == "numba"
+    assert bnkit.kernel_for(torch.zeros(32, 64, 8, 8, dtype=torch.bfloat16)).name == "eager"
     few = x.view(512, 2048)[:256]
     assert "rows of channels" in bnkit.kernel_for(few, is_followed=True).reason
     assert bnkit.kernel_for(torch.zeros(32, 64, 8, 8)).name == "numba"
