@@ -126,8 +126,7 @@ def counted_batch_norm(
     follows = activation is not None or residual is not None
     if follows:
         check_activation(activation, negative_slope)
-        if residual is not None:
-            check_residual(x, residual)
+        check_residual(x, residual)
     if isinstance(x, Tensor):
         is_followed = residual is not None or activation in _CHEAP
         name = select(x, kernel, training=bool(training), is_followed=is_followed)
@@ -238,7 +237,8 @@ def _fused(
         y = batch_norm_in_graph(given, following)
         _count(counter)
         return y
-    is_counted = counter is not None and running_mean is not None and _is_plain_number(counter)
+    moves = training and running_mean is not None
+    counted = counter if counter is not None and moves and _is_plain_number(counter) else None
     y = apply_fused(
         x,
         weight,
@@ -252,17 +252,20 @@ def _fused(
         activation,
         negative_slope,
         kernel,
-        counter if is_counted else None,
+        counted,
     )
-    if not is_counted:
+    if counted is None:
         _count(counter)
+    else:
+        # A kernel's write, noted down as torch's operator notes its own.
+        torch.autograd.graph.increment_version(counted)
     return y
 
 
 def _is_plain_number(counter: Tensor) -> bool:
     """Return whether a kernel may add to this number where it lies."""
     is_whole = counter.dtype is torch.int64 and counter.dim() == 0
-    return type(counter) is Tensor and is_whole and counter.is_cpu
+    return type(counter) is Tensor and is_whole and counter.is_cpu and not counter.is_inference()
 
 
 def _by_stages(kernel: Kernel, given: Arguments) -> Tensor:

@@ -106,6 +106,8 @@ def test_when_the_residuals_gradient_is_written_by_the_sums(
 ) -> None:
     backward = Configuration(dtype, "float32", layout, activation, True, True, stores)
     assert backward.may_sum_masked == expected
+    # Sums and map are compiled for less than all of it, and must agree.
+    assert backward.of_sums.may_sum_masked == backward.of_map.may_sum_masked == expected
     assert not backward._replace(is_backward=False).may_sum_masked
     assert not backward._replace(has_residual=False).may_sum_masked
 

@@ -24,8 +24,8 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     multiply,
     multiply_add,
     subtract,
-    through_activation,
 )
+from bnkit.kernels.numba_cpu.gradients import gradient, gradient_of_part
 from bnkit.kernels.numba_cpu.memory import (
     double_slot,
     lanes,
@@ -107,15 +107,6 @@ def _add_statistics(
             poke(block, room, stride + c, q)
 
 
-@register_jitable(**PART_OPTIONS)
-def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
-    """Return dy behind the activation, from index i on."""
-    dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
-    if has_residual(block):
-        return through_activation(block, dy, load(block, slot(block, Slot.Y), i), slope)
-    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
-
-
 def _add_gradients(
     block: Any, n0: int, n1: int, first: int, count: int, kept: int, room: int
 ) -> None:
@@ -135,7 +126,7 @@ def _add_gradients(
                 if has_residual(block):
                     prefetch_new(block, slot(block, Slot.Y), at + ahead)
                 v = subtract(load(block, x, at), high)
-                dy = _gradient(block, at, v, scale, shift, slope)
+                dy = gradient(block, at, v, scale, shift, slope)
                 if may_sum_masked(block) and slot(block, Slot.MASKED) != 0:
                     write_output(block, slot(block, Slot.MASKED), at, dy)
                 s, q = add(s, dy), multiply_add(dy, v, q)
@@ -173,18 +164,6 @@ def _add_rest_of_statistics(
     poke(block, room, stride + c, q)
 
 
-@register_jitable(**PART_OPTIONS)
-def _gradient_of_part(
-    block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
-) -> Any:
-    """Return dy behind the activation of `count` values from index i on, and zeros."""
-    dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
-    if has_residual(block):
-        y = load_first(block, slot(block, Slot.Y), i, count)
-        return through_activation(block, dy, y, slope)
-    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
-
-
 def _add_rest_of_gradients(
     block: Any, n0: int, n1: int, first: int, c: int, count: int, kept: int, room: int
 ) -> None:
@@ -197,7 +176,7 @@ def _add_rest_of_gradients(
     for n in range(n0, n1):
         i = first + n * length + c
         v = subtract(load_first(block, x, i, count), high)
-        dy = _gradient_of_part(block, i, count, v, scale, shift, slope)
+        dy = gradient_of_part(block, i, count, v, scale, shift, slope)
         s, q = add(s, dy), multiply_add(dy, v, q)
     poke(block, room, c, s)
     poke(block, room, stride + c, q)
@@ -267,7 +246,7 @@ def _write_gradient_at(
         dy = load(block, slot(block, Slot.MASKED), i)
     else:
         prefetch_again(block, slot(block, Slot.GRAD_OUTPUT), ahead)
-        dy = _gradient(block, i, xmu, scale, shift, slope)
+        dy = gradient(block, i, xmu, scale, shift, slope)
         if has_residual(block):
             prefetch_again(block, slot(block, Slot.Y), ahead)
             if grad_residual != 0:
@@ -340,7 +319,7 @@ def _write_rest_of_gradients(
     for n in range(n0, n1):
         i = first + n * length + c
         xmu = subtract(load_first(block, slot(block, Slot.X), i, count), high)
-        dy = _gradient_of_part(block, i, count, xmu, scale, shift, slope)
+        dy = gradient_of_part(block, i, count, xmu, scale, shift, slope)
         if has_residual(block) and grad_residual != 0:
             store_first(block, grad_residual, i, count, dy)
         if slot(block, Slot.M) != 0:

@@ -23,10 +23,10 @@ from bnkit.kernels.numba_cpu.arithmetic import (
     multiply_add,
     smaller,
     subtract,
-    through_activation,
     total,
 )
 from bnkit.kernels.numba_cpu.doubles import add_double, put_double
+from bnkit.kernels.numba_cpu.gradients import gradient, gradient_of_part
 from bnkit.kernels.numba_cpu.memory import (
     double_slot,
     lanes,
@@ -158,33 +158,12 @@ def _add_row_of_statistics(block: Any, row: int, count: int, c: int, room: int, 
 
 
 @register_jitable(**PART_OPTIONS)
-def _gradient(block: Any, i: int, xmu: Any, scale: Any, shift: Any, slope: Any) -> Any:
-    """Return dy behind the activation, from index i on."""
-    dy = load(block, slot(block, Slot.GRAD_OUTPUT), i)
-    if has_residual(block):
-        return through_activation(block, dy, load(block, slot(block, Slot.Y), i), slope)
-    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
-
-
-@register_jitable(**PART_OPTIONS)
 def _prefetch_for_gradient(block: Any, i: int) -> None:
-    """Ask for what `_gradient` reads, and for x."""
+    """Ask for what `gradient` reads, and for x."""
     prefetch(block, slot(block, Slot.X), i)
     prefetch(block, slot(block, Slot.GRAD_OUTPUT), i)
     if has_residual(block):
         prefetch(block, slot(block, Slot.Y), i)
-
-
-@register_jitable(**PART_OPTIONS)
-def _gradient_of_part(
-    block: Any, i: int, count: int, xmu: Any, scale: Any, shift: Any, slope: Any
-) -> Any:
-    """Return dy behind the activation of the `count` values from index i on, and zeros."""
-    dy = load_first(block, slot(block, Slot.GRAD_OUTPUT), i, count)
-    if has_residual(block):
-        y = load_first(block, slot(block, Slot.Y), i, count)
-        return through_activation(block, dy, y, slope)
-    return through_activation(block, dy, multiply_add(xmu, scale, shift), slope)
 
 
 def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, place: int) -> None:
@@ -205,21 +184,21 @@ def _add_row_of_gradients(block: Any, row: int, count: int, c: int, room: int, p
             _prefetch_for_gradient(block, line)
         v0 = subtract(load(block, x, i), high)
         v1 = subtract(load(block, x, i + width), high)
-        dy0 = _gradient(block, i, v0, scale, shift, slope)
-        dy1 = _gradient(block, i + width, v1, scale, shift, slope)
+        dy0 = gradient(block, i, v0, scale, shift, slope)
+        dy1 = gradient(block, i + width, v1, scale, shift, slope)
         s0, s1 = add(s0, dy0), add(s1, dy1)
         q0, q1 = multiply_add(dy0, v0, q0), multiply_add(dy1, v1, q1)
         i += 2 * width
     if i + width <= end:
         _prefetch_for_gradient(block, i + ahead)
         v0 = subtract(load(block, x, i), high)
-        dy0 = _gradient(block, i, v0, scale, shift, slope)
+        dy0 = gradient(block, i, v0, scale, shift, slope)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
         i += width
     if i < end:
         rest = end - i
         v0 = keep_first(subtract(load_first(block, x, i, rest), high), rest)
-        dy0 = _gradient_of_part(block, i, rest, v0, scale, shift, slope)
+        dy0 = gradient_of_part(block, i, rest, v0, scale, shift, slope)
         s0, q0 = add(s0, dy0), multiply_add(dy0, v0, q0)
     poke(block, room, place, add(s0, s1))
     poke(block, room, place + width, add(q0, q1))
@@ -323,7 +302,7 @@ def _write_row_of_gradients(
     while i < end:
         if part != 0:
             xmu = subtract(load_first(block, x, i, part), high)
-            dy = _gradient_of_part(block, i, part, xmu, scale, shift, slope)
+            dy = gradient_of_part(block, i, part, xmu, scale, shift, slope)
             if has_beside:
                 store_first(block, beside, i, part, dy)
             if not is_fixed:
@@ -337,7 +316,7 @@ def _write_row_of_gradients(
             if has_residual(block):
                 prefetch_next(block, slot(block, Slot.Y), i)
             xmu = subtract(load(block, x, i), high)
-            dy = _gradient(block, i, xmu, scale, shift, slope)
+            dy = gradient(block, i, xmu, scale, shift, slope)
             if has_beside:
                 prefetch_output(block, beside, i - ahead)
                 write_output(block, beside, i, dy)

@@ -61,6 +61,7 @@ _FEW = 8
 _WORTH_IT = {(True, False): 2**17, (True, True): 2**16, (False, True): 2**19}
 # Where channels are last, torch's operator is faster, and ours adds up every task's channels.
 _WORTH_IT_LAST = {(True, False): 2**18, (True, True): 2**17, (False, True): 2**18}
+# Rows that it takes there in any case.
 _FEWEST_ROWS = 512
 # Rows below which, where nothing follows, it takes so many times as many values.
 _FEW_ROWS, _TIMES_FOR_FEW_ROWS = 4096, 4

@@ -62,7 +62,6 @@ class _Block:
 
     storage: torch.UntypedStorage
     size: int
-    address: int
     last_use: float = 0.0
 
     def is_free(self) -> bool:
@@ -71,8 +70,7 @@ class _Block:
 
     def is_usable(self) -> bool:
         """Return whether the storage is still what it was: not resized, not moved to be shared."""
-        # Either gives it other memory.
-        return self.storage.data_ptr() == self.address
+        return self.storage.nbytes() == self.size and not self.storage.is_shared()
 
 
 def _holders(block: _Block) -> tuple[int, int]:
@@ -84,7 +82,7 @@ def _holders(block: _Block) -> tuple[int, int]:
 @cache
 def _holders_of_free() -> tuple[int, int]:
     """Return what `_holders` counts where nobody but the block holds the storage."""
-    return _holders(_new_block(1))
+    return _holders(_Block(_new_storage(1), 1))
 
 
 @cache
@@ -93,7 +91,7 @@ def _can_tell() -> bool:
     is_locked: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     if not is_locked() or not hasattr(torch._C, "_storage_Use_Count"):
         return False
-    block = _new_block(1)
+    block = _Block(_new_storage(1), 1)
     alone = _holders(block)
     tensor = torch.empty(0, dtype=torch.uint8, device="cpu").set_(block.storage)
     held = _holders(block)
@@ -134,6 +132,7 @@ class _Cache:
                 storage = self._storage(size)
             finally:
                 self.is_busy = False
+        # Held by its name here, it is not free for anybody else meanwhile.
         y = torch.empty(0, dtype=like.dtype, device="cpu")
         return y.set_(storage, 0, like.shape, like.stride())
 
@@ -146,7 +145,7 @@ class _Cache:
         block = self._reusable(size)
         if block is None:
             self._make_room(size)
-            block = _new_block(size)
+            block = _Block(_huge_pages(_new_storage(size)), size)
         self.blocks.setdefault(size, []).append(block)
         block.last_use = now
         return block.storage
@@ -205,13 +204,6 @@ if hasattr(os, "register_at_fork"):
         before=_cache.lock.acquire,
         after_in_parent=_cache.lock.release,
         after_in_child=_cache.lock.release,
-    )
-
-
-def _new_block(size: int) -> _Block:
-    storage = _new_storage(size)
-    return _Block(
-        _huge_pages(storage) if size > mmap.PAGESIZE else storage, size, storage.data_ptr()
     )
 
 

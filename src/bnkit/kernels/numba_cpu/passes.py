@@ -125,7 +125,6 @@ class Pass(NamedTuple):
     """A compiled program, and what depends on the sizes and the number of threads alone.
 
     Attributes:
-        configuration: what the program is compiled for.
         program: its address, or 0 for nothing to be run.
         slots: of the block; what each call has its own of is 0.
         workspace: in doubles.
@@ -134,7 +133,6 @@ class Pass(NamedTuple):
         may_sum_masked: see `Configuration`.
     """
 
-    configuration: Configuration | None
     program: int
     slots: Slots
     workspace: int
@@ -143,7 +141,7 @@ class Pass(NamedTuple):
     may_sum_masked: bool
 
 
-_NOTHING = Pass(None, 0, [0] * _COUNT, 0, b"", 0, may_sum_masked=False)
+_NOTHING = Pass(0, [0] * _COUNT, 0, b"", 0, may_sum_masked=False)
 
 
 def forward_pass(
@@ -261,7 +259,6 @@ def _prepared(
         room = second_cache_bytes() // tensors
         slots[Slot.NEXT], slots[Slot.NEXT_END] = next_task(sizes, partition, room)
     return Pass(
-        configuration,
         address_of(configuration),
         slots,
         (PARTIAL_ROWS * partition.parts + _ROWS) * stride,
