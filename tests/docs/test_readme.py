@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -148,3 +149,13 @@ def test_every_block_is_run_by_one_of_these_tests() -> None:
 def test_every_link_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_speed_is_that_of_the_kept_benchmark() -> None:
+    results = ROOT / "benchmarks" / "cpu_kernels" / "results" / "bench.json"
+    summaries = json.loads(results.read_text("utf-8"))["summaries"]
+    wanted = ("bn-relu", "contiguous", "float32", "training", "both")
+    keys = ("operation", "layout", "dtype", "mode", "pass")
+    (found,) = [row for row in summaries if tuple(row[key] for key in keys) == wanted]
+    said = f"{found['vs_torch']:.1f} times for batch norm and ReLU on contiguous float32"
+    assert said in README
